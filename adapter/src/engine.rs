@@ -1,0 +1,155 @@
+//! The trait that every engine implements, and the values that cross it.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+/// One Socket.IO event as every transport and every wire format can be made from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPacket {
+    /// The event's JSON array, `["name", arg, ...]`, with `{"_placeholder":true,"num":k}` where attachment `k` stands
+    /// (wire.md 2.1). Valid JSON, first item a string.
+    pub json: Box<str>,
+    /// The binary attachments, in the order of their numbers. Empty for an event without binary.
+    pub attachments: Vec<Bytes>,
+}
+
+/// How a broadcast wants to be delivered (the flags of wire.md 3.1 that a receiver acts on).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// May be dropped for a socket that can't take it at this moment.
+    pub volatile: bool,
+    /// `compress: false` was asked for: HTTP compression of a poll that holds only such packets is left out.
+    pub no_compress: bool,
+}
+
+/// One event for a set of sockets of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcast {
+    /// With its slash: `/`, `/chat`.
+    pub namespace: Box<str>,
+    /// Union of these rooms, each socket once. Empty: everyone in the namespace.
+    pub rooms: Vec<Box<str>>,
+    /// Members of these rooms are left out.
+    pub except: Vec<Box<str>>,
+    /// See [`Flags`].
+    pub flags: Flags,
+    /// The event.
+    pub packet: EventPacket,
+}
+
+/// Who holds an interest: the number of a shard, chosen by the caller, below 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriberId(pub u8);
+
+/// Why messages of other nodes may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapCause {
+    /// The subscribe link to Redis was down and is back; every desired subscription is confirmed again.
+    Reconnected,
+    /// The engine dropped messages because the node did not take them fast enough.
+    Overflow,
+}
+
+/// What an engine tells the node. Events about one room come in order.
+#[derive(Debug)]
+pub enum Event {
+    /// A broadcast of another node or of an emitter. Never one that this engine published itself.
+    Broadcast(Arc<Broadcast>),
+    /// `subscriber` asked for the room with [`Engine::subscribe`], and from now on what is published to it arrives.
+    Subscribed {
+        /// Who asked.
+        subscriber: SubscriberId,
+        /// The room's namespace.
+        namespace: Arc<str>,
+        /// The room.
+        room: Arc<str>,
+    },
+    /// The link to the other nodes was lost. Clients stay connected; local delivery goes on.
+    LinkLost {
+        /// For the log; never holds a secret.
+        reason: String,
+    },
+    /// Messages of other nodes may be missing; delivery goes on from here.
+    Gap {
+        /// Why.
+        cause: GapCause,
+        /// How long nothing could arrive; 0 if unknown.
+        duration_ms: u64,
+    },
+}
+
+/// Takes events on whatever thread the engine has them on. Must not block.
+pub trait EventSink: Send + Sync + 'static {
+    /// Takes one event.
+    fn deliver(&self, event: Event);
+}
+
+/// Why a publish did not reach the other nodes. Local delivery is not the engine's matter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// There is no link to the other nodes right now.
+    #[error("the link to the other nodes is down")]
+    LinkDown,
+    /// The bounded queue of outgoing messages is full.
+    #[error("the queue of messages to the other nodes is full")]
+    QueueFull,
+    /// The server refused the message or did not answer in time.
+    #[error("the message was not taken: {0}")]
+    Refused(String),
+}
+
+/// Future of an engine's answer; boxed because the engine is chosen at start.
+pub type EngineFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Counters and gauges of an engine, read at scrape. A value that an engine does not have stays 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineMetrics {
+    /// 1 while the link that publishes is up (always for the memory engine).
+    pub publish_link_up: u64,
+    /// 1 while the link that receives is up (always for the memory engine).
+    pub subscribe_link_up: u64,
+    /// Rooms and patterns that are wanted.
+    pub subscriptions_desired: u64,
+    /// Rooms and patterns that the server has confirmed.
+    pub subscriptions_confirmed: u64,
+    /// Broadcasts handed to the sink.
+    pub received_total: u64,
+    /// Payload bytes of what was received.
+    pub received_bytes_total: u64,
+    /// Own messages that came back and were skipped.
+    pub skipped_own_total: u64,
+    /// Messages that could not be decoded and were skipped.
+    pub malformed_total: u64,
+    /// Broadcasts that were published.
+    pub published_total: u64,
+    /// Publishes that failed.
+    pub publish_failed_total: u64,
+    /// Times the receiving link was made again after it was lost.
+    pub reconnects_total: u64,
+    /// Gaps told to the sink.
+    pub gaps_total: u64,
+    /// Received messages that were dropped because the node was too slow.
+    pub dropped_total: u64,
+}
+
+/// Fan-out between nodes. All calls return at once; none blocks the shard that makes it.
+pub trait Engine: Send + Sync + 'static {
+    /// Hands `broadcast` to the other nodes, never back to this one. Two calls from one thread arrive in their order
+    /// everywhere, also where the futures are not awaited: the message is queued before the call returns. At most
+    /// once: an error means that it may not have arrived, and nothing is repeated.
+    fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>>;
+
+    /// Makes `subscriber` interested in a room. [`Event::Subscribed`] follows when the subscription is in force (at
+    /// once, on the caller's thread, where it is already); where the link is down, when it is back. Idempotent.
+    fn subscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>);
+
+    /// Ends the interest. The engine may keep the subscription for a while, so that a flapping room costs nothing.
+    fn unsubscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>);
+
+    /// The figures of now.
+    fn metrics(&self) -> EngineMetrics;
+
+    /// Stops the engine's tasks and closes its links; resolves when that is done.
+    fn shutdown(&self) -> EngineFuture<()>;
+}

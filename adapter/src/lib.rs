@@ -1,0 +1,12 @@
+//! Fan-out between Broadgate nodes.
+//!
+//! One trait, [`Engine`]: publish a [`Broadcast`] to the other nodes, hold interest in rooms, and hand what arrives
+//! to an [`EventSink`]. Two engines: [`memory`] (one process) and `redis` (the wire format of the Socket.IO Redis
+//! adapter, so that emitters and Node.js servers share the cluster).
+
+mod engine;
+
+pub use engine::{
+    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, GapCause, PublishError,
+    SubscriberId,
+};
