@@ -1,0 +1,187 @@
+//! The checked form of the configuration, which the rest of the node is built from. Made once, by
+//! [`super::load`], and never changed.
+
+use std::{net::SocketAddr, time::Duration};
+
+use globset::GlobMatcher;
+
+use super::Secret;
+
+/// Everything the node was told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// No config file was given: everything open, demo page on.
+    pub development: bool,
+    /// The public listener and the shards.
+    pub server: ServerSettings,
+    /// The listener for operators.
+    pub ops: OpsSettings,
+    /// Engine.IO and HTTP.
+    pub engine: EngineSettings,
+    /// The way to the other nodes.
+    pub adapter: AdapterSettings,
+    /// The namespaces that exist, at least one, each once.
+    pub namespaces: Vec<NamespaceSettings>,
+    /// Who may join and publish where; the first match wins, no match means no.
+    pub rooms: Vec<RoomRule>,
+    /// Every bound of the node.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// `[server]`
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Address of the public listener.
+    pub listen: SocketAddr,
+    /// Number of shards, 1 to 64; one per core unless set.
+    pub shards: usize,
+    /// How long SIGTERM may take from signal to exit.
+    pub shutdown_timeout: Duration,
+}
+
+/// `[ops]`
+#[derive(Debug, Clone)]
+pub struct OpsSettings {
+    /// Address of metrics, health and the publish API.
+    pub listen: SocketAddr,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Starts and ends with a slash.
+    pub path: String,
+    /// Between a pong and the next ping.
+    pub ping_interval: Duration,
+    /// How long a pong may take.
+    pub ping_timeout: Duration,
+    /// How long an upgrade may take from the WebSocket's arrival to the upgrade packet.
+    pub upgrade_timeout: Duration,
+    /// How long a session may live without having joined a namespace.
+    pub connect_timeout: Duration,
+    /// Largest message, POST body or WebSocket message; told to clients as `maxPayload`.
+    pub max_payload_bytes: usize,
+    /// Is HTTP long-polling on?
+    pub polling: bool,
+    /// Is WebSocket on?
+    pub websocket: bool,
+    /// Origins that browsers may connect from (CORS): `*`, or full origins; empty means same origin only.
+    pub cors_origins: Vec<String>,
+    /// Poll responses of at least this many bytes are compressed where the client accepts it; `None` turns it off.
+    pub compression_threshold_bytes: Option<usize>,
+}
+
+/// `[adapter]`
+#[derive(Debug, Clone)]
+pub enum AdapterSettings {
+    /// One node alone.
+    Memory,
+    /// `kind = "redis"`
+    Redis(RedisSettings),
+}
+
+/// `[adapter.redis]`
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `redis://[user:password@]host:port/`; may hold a password.
+    pub url: Secret,
+    /// Channel prefix, `socket.io` unless set.
+    pub prefix: String,
+    /// Which client library.
+    pub driver: RedisDriver,
+    /// How long a room that became empty stays subscribed.
+    pub unsubscribe_delay: Duration,
+    /// How long a join waits for its subscription before it is refused.
+    pub subscribe_timeout: Duration,
+    /// How long a publish waits for the server's answer.
+    pub publish_timeout: Duration,
+}
+
+/// `adapter.redis.driver`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisDriver {
+    /// The `redis` crate.
+    Redis,
+}
+
+/// `[[namespaces]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceSettings {
+    /// With its slash.
+    pub name: String,
+}
+
+/// One entry of `[[rooms]]`.
+#[derive(Debug, Clone)]
+pub struct RoomRule {
+    /// The namespace it speaks of.
+    pub namespace: String,
+    /// The glob that the room's name is matched with.
+    pub room: GlobMatcher,
+    /// Who may join.
+    pub join: Access,
+    /// Who may publish.
+    pub publish: Access,
+}
+
+/// Who may do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Every client.
+    Anyone,
+    /// No client.
+    Nobody,
+}
+
+/// `[limits]`; each is a bound that the node never passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections and polling sessions of the node.
+    pub max_connections: usize,
+    /// Bytes queued for one client before volatile messages are dropped and then the client is cut.
+    pub max_queued_bytes: usize,
+    /// Rooms that one socket may be in, its own not counted.
+    pub max_rooms_per_socket: usize,
+    /// Length of a room's name.
+    pub max_room_name_bytes: usize,
+    /// Length of an event's name.
+    pub max_event_name_bytes: usize,
+    /// Namespaces that one connection may be in.
+    pub max_namespaces_per_connection: usize,
+    /// Binary attachments of one packet.
+    pub max_attachments: usize,
+    /// Acks of joins and publishes that one connection may be waiting for.
+    pub max_pending_acks: usize,
+    /// Rooms named in one publish or broadcast request of the ops API.
+    pub max_rooms_per_publish: usize,
+    /// Bytes of messages that may wait for one shard.
+    pub max_shard_inbox_bytes: usize,
+    /// HTTP connections that are not WebSockets, over the node.
+    pub max_http_connections: usize,
+    /// Seconds an idle HTTP connection or a request's head may take.
+    pub http_header_timeout: Duration,
+    /// How long a request's body may take.
+    pub http_body_timeout: Duration,
+    /// Log lines about clients' faults per second.
+    pub max_client_log_lines_per_second: u32,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Filter directives as of `tracing`, for example `info` or `broadgate=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// For collectors.
+    Json,
+}
