@@ -1,0 +1,84 @@
+//! The heartbeat of one session (wire.md 1.9): the server pings, the client answers in time or is gone.
+//!
+//! The session owns its [`Heartbeat`]; time comes from the caller, in milliseconds of a clock that never goes back.
+
+/// The two times of all sessions' heartbeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatTiming {
+    /// From a pong to the next ping, in milliseconds.
+    pub ping_interval_ms: u64,
+    /// From a ping to the latest pong, in milliseconds.
+    pub ping_timeout_ms: u64,
+}
+
+/// Where one session stands between pings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    deadline_ms: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The next ping is due at the deadline.
+    Idle,
+    /// A pong is due by the deadline.
+    AwaitingPong {
+        /// Another packet has put the deadline off already.
+        put_off: bool,
+    },
+}
+
+/// What [`Heartbeat::poll`] wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeartbeatAction {
+    /// Nothing yet.
+    None,
+    /// Send a ping now.
+    SendPing,
+    /// No pong came: close the session with `ping timeout`.
+    Expired,
+}
+
+impl Heartbeat {
+    /// The heartbeat of a session that opens now: the first ping is due after the interval.
+    pub const fn new(now_ms: u64, timing: &HeartbeatTiming) -> Self {
+        Self { deadline_ms: now_ms.saturating_add(timing.ping_interval_ms), phase: Phase::Idle }
+    }
+
+    /// A pong came: the next ping is due after the interval. A pong that nobody waits for changes nothing.
+    pub const fn on_pong(&mut self, now_ms: u64, timing: &HeartbeatTiming) {
+        if let Phase::AwaitingPong { .. } = self.phase {
+            *self = Self::new(now_ms, timing);
+        }
+    }
+
+    /// Another packet came. The first one while a pong is due restarts the timeout (wire.md, "Newer than the
+    /// snapshot", b): the client is alive, its pong may sit behind a large message.
+    pub const fn on_other_packet(&mut self, now_ms: u64, timing: &HeartbeatTiming) {
+        if let Phase::AwaitingPong { put_off: false } = self.phase {
+            self.deadline_ms = now_ms.saturating_add(timing.ping_timeout_ms);
+            self.phase = Phase::AwaitingPong { put_off: true };
+        }
+    }
+
+    /// What is due now. Early calls do no harm.
+    pub const fn poll(&mut self, now_ms: u64, timing: &HeartbeatTiming) -> HeartbeatAction {
+        if now_ms < self.deadline_ms {
+            return HeartbeatAction::None;
+        }
+        match self.phase {
+            Phase::Idle => {
+                self.deadline_ms = now_ms.saturating_add(timing.ping_timeout_ms);
+                self.phase = Phase::AwaitingPong { put_off: false };
+                HeartbeatAction::SendPing
+            }
+            Phase::AwaitingPong { .. } => HeartbeatAction::Expired,
+        }
+    }
+
+    /// When [`poll`](Self::poll) is to be called next.
+    pub const fn deadline_ms(&self) -> u64 {
+        self.deadline_ms
+    }
+}
