@@ -1,0 +1,108 @@
+//! What single values must look like. Each check gives what it expected; the reader adds what it found.
+
+use globset::{GlobBuilder, GlobMatcher};
+use url::Url;
+
+const MAX_PATH_BYTES: usize = 128;
+const MAX_NAMESPACE_BYTES: usize = 128;
+const MAX_GLOB_BYTES: usize = 256;
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// The path of Engine.IO requests.
+pub(super) fn engine_path(path: &str) -> Result<(), String> {
+    let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+    let slashes = path.len() > 1 && path.starts_with('/') && path.ends_with('/') && !path.contains("//");
+    if plain && slashes && path.len() <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "a path that starts and ends with a slash, such as \"/socket.io/\", of letters, digits and -._~, at most \
+         {MAX_PATH_BYTES} bytes"
+    ))
+}
+
+/// What a browser sends as `Origin`, or `*`.
+pub(super) fn cors_origin(origin: &str) -> Result<(), String> {
+    let expected = "\"*\" or an origin such as \"https://example.com\" or \"http://localhost:3000\"";
+    if origin == "*" {
+        return Ok(());
+    }
+    let Ok(url) = Url::parse(origin) else { return Err(expected.to_owned()) };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return Err(expected.to_owned()) };
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    let as_sent = format!("{}://{host}{port}", url.scheme());
+    if origin == as_sent {
+        return Ok(());
+    }
+    // Browsers send no path, no default port and lower case; any other form would never match.
+    Err(format!("an origin as browsers send it, \"{as_sent}\""))
+}
+
+/// The name of a namespace (wire.md 2.1: a comma ends it on the wire, a question mark starts its query; the channels
+/// of the Redis adapter are parted by `#`).
+pub(super) fn namespace(name: &str) -> Result<(), String> {
+    let clean = !name.contains([',', '#', '?']) && !name.chars().any(char::is_control);
+    if name.starts_with('/') && clean && name.len() <= MAX_NAMESPACE_BYTES {
+        return Ok(());
+    }
+    Err(format!("a name that starts with / and has no , # ? in it, at most {MAX_NAMESPACE_BYTES} bytes"))
+}
+
+/// Compiles the glob of a room rule. `*` also matches `/`: rooms are names, not paths.
+pub(super) fn glob(text: &str) -> Result<GlobMatcher, String> {
+    if text.is_empty() || text.len() > MAX_GLOB_BYTES {
+        return Err(format!("a glob of 1 to {MAX_GLOB_BYTES} bytes"));
+    }
+    let glob = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).build();
+    glob.map(|glob| glob.compile_matcher()).map_err(|error| format!("a glob ({})", error.kind()))
+}
+
+/// The first part of every channel. Glob characters would make the patterns match foreign channels.
+pub(super) fn channel_prefix(prefix: &str) -> Result<(), String> {
+    let clean = !prefix.contains(['#', '*', '?', '[', ']', '\\']) && !prefix.chars().any(char::is_control);
+    if !prefix.is_empty() && clean && prefix.len() <= MAX_PREFIX_BYTES {
+        return Ok(());
+    }
+    Err(format!("1 to {MAX_PREFIX_BYTES} bytes without # * ? [ ] \\"))
+}
+
+/// Directives as `tracing` has them.
+pub(super) fn log_filter(filter: &str) -> Result<(), String> {
+    let parsed = tracing_subscriber::EnvFilter::builder().parse(filter);
+    parsed
+        .map(|_| ())
+        .map_err(|_| "filter directives such as \"info\" or \"info,broadgate=debug\"".to_owned())
+}
+
+/// The URL of a Redis server. The message never quotes the URL: it may hold a password.
+pub(super) fn redis_url(text: &str) -> Result<(), String> {
+    const EXPECTED: &str = "expected a URL such as redis://host:6379 or redis://user:password@host:6379";
+    let url = Url::parse(text).map_err(|error| format!("{EXPECTED} ({error})"))?;
+    match url.scheme() {
+        "redis" => {}
+        scheme @ ("rediss" | "redis+unix" | "unix" | "redis-sentinel" | "valkey" | "valkeys") => {
+            return Err(format!("{scheme}:// is not yet supported; {EXPECTED}"));
+        }
+        _ => return Err(EXPECTED.to_owned()),
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(format!("{EXPECTED} (it has no host)"));
+    }
+    let database = url.path().trim_start_matches('/');
+    if !database.is_empty() && database.parse::<u32>().is_err() {
+        return Err(format!("{EXPECTED} (what follows the host may only be the number of a database)"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{EXPECTED} (it takes no ? or #; write them as %3F and %23 in a password)"));
+    }
+    Ok(())
+}
+
+/// The URL with `***` for the password.
+pub(super) fn redacted_url(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return "***".to_owned() };
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return "***".to_owned();
+    }
+    url.to_string()
+}

@@ -1,0 +1,51 @@
+//! What values must be to each other. Runs when each of them is right alone.
+
+use super::{
+    ConfigError,
+    reader::Reader,
+    settings::{AdapterSettings, Settings},
+};
+
+pub(super) fn check(settings: &Settings, reader: &mut Reader) {
+    let mut errors = Vec::new();
+    let mut error = |path: &str, message: String| {
+        errors.push(ConfigError::new(&reader.origin(path), format!("{path}: {message}")));
+    };
+
+    let (public, ops) = (settings.server.listen, settings.ops.listen);
+    if public == ops && public.port() != 0 {
+        error("ops.listen", format!("expected another address than server.listen, found {ops} for both"));
+    }
+    if let AdapterSettings::Redis(redis) = &settings.adapter
+        && redis.url.expose().is_empty()
+    {
+        error("adapter.kind", "\"redis\" needs adapter.redis.url".to_owned());
+    }
+    if settings.engine.cors_origins.len() > 1
+        && settings.engine.cors_origins.iter().any(|origin| origin == "*")
+    {
+        error("engine.cors_origins", "expected \"*\" alone, or origins without it".to_owned());
+    }
+    let least = settings.engine.max_payload_bytes * 2;
+    let bounds = [
+        ("limits.max_queued_bytes", settings.limits.max_queued_bytes),
+        ("limits.max_shard_inbox_bytes", settings.limits.max_shard_inbox_bytes),
+    ];
+    for (path, bytes) in bounds {
+        if bytes < least {
+            error(path, format!("expected at least twice engine.max_payload_bytes, {least}, found {bytes}"));
+        }
+    }
+    for (index, namespace) in settings.namespaces.iter().enumerate() {
+        if settings.namespaces[..index].contains(namespace) {
+            error(&format!("namespaces[{index}].name"), format!("{:?} is there twice", namespace.name));
+        }
+    }
+    for (index, rule) in settings.rooms.iter().enumerate() {
+        if !settings.namespaces.iter().any(|namespace| namespace.name == rule.namespace) {
+            let message = format!("{:?} is not one of the namespaces", rule.namespace);
+            error(&format!("rooms[{index}].namespace"), message);
+        }
+    }
+    reader.errors.extend(errors);
+}

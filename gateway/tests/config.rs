@@ -1,0 +1,413 @@
+//! What a user can write in a configuration, and what is said of it.
+
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use broadgate::config::{Access, AdapterSettings, Flags, LogFormat, Settings, Sources, load, reference, render};
+
+/// A directory of this test binary, with a file of the given content.
+fn file(name: &str, content: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("config");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn env(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+fn from_toml(name: &str, content: &str) -> Sources {
+    Sources { file: Some(file(name, content)), ..Sources::default() }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// The errors with the directory taken away, so that tables can name files shortly.
+fn errors(sources: &Sources) -> Vec<String> {
+    let directory = format!("{}/config/", env!("CARGO_TARGET_TMPDIR"));
+    let errors = load(sources).expect_err("must be refused");
+    errors.to_string().lines().map(|line| line.replace(&directory, "")).collect()
+}
+
+#[test]
+fn without_a_file_everything_is_open_on_loopback() {
+    let settings = Settings::development();
+    assert!(settings.development);
+    assert_eq!(settings.server.listen, address("127.0.0.1:8080"));
+    assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
+    assert_eq!(settings.engine.cors_origins, ["*"]);
+    assert_eq!(settings.namespaces.len(), 1);
+    assert_eq!(settings.rooms.len(), 1);
+    assert!(settings.rooms[0].room.is_match("any/room"));
+    assert_eq!((settings.rooms[0].join, settings.rooms[0].publish), (Access::Anyone, Access::Anyone));
+}
+
+#[test]
+fn in_development_every_namespace_is_open() {
+    let sources = Sources { env: env(&[("BROADGATE__NAMESPACES", r#"[{"name":"/a"},{"name":"/b"}]"#)]), ..Sources::default() };
+    let namespaces: Vec<_> = load(&sources).unwrap().rooms.into_iter().map(|rule| rule.namespace).collect();
+    assert_eq!(namespaces, ["/a", "/b"]);
+}
+
+#[test]
+fn with_an_empty_file_nothing_is_open_and_the_listener_is_public() {
+    let settings = load(&from_toml("empty.toml", "")).unwrap();
+    assert!(!settings.development);
+    assert_eq!(settings.server.listen, address("0.0.0.0:8080"));
+    assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
+    assert!(settings.engine.cors_origins.is_empty());
+    assert!(settings.rooms.is_empty());
+    assert_eq!(settings.namespaces[0].name, "/");
+    assert!(matches!(settings.adapter, AdapterSettings::Memory));
+    assert_eq!(settings.engine.ping_interval, Duration::from_secs(25));
+    assert_eq!(settings.engine.ping_timeout, Duration::from_secs(20));
+    assert_eq!(settings.engine.max_payload_bytes, 1_000_000);
+    assert!(settings.engine.polling && settings.engine.websocket);
+    assert_eq!(settings.engine.compression_threshold_bytes, Some(1024));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let mut sources = from_toml("layers.toml", "[server]\nlisten = \"127.0.0.1:1\"\nshards = 2\n");
+    assert_eq!(load(&sources).unwrap().server.listen, address("127.0.0.1:1"));
+    sources.env = env(&[("BROADGATE__SERVER__LISTEN", "127.0.0.1:2")]);
+    assert_eq!(load(&sources).unwrap().server.listen, address("127.0.0.1:2"));
+    sources.flags.listen = Some("127.0.0.1:3".to_owned());
+    let settings = load(&sources).unwrap();
+    assert_eq!(settings.server.listen, address("127.0.0.1:3"));
+    assert_eq!(settings.server.shards, 2, "keys that no later layer sets stay");
+}
+
+#[test]
+fn json_says_the_same_as_toml() {
+    let json = r#"{"server": {"shards": 3}, "rooms": [{"match": "news", "join": "anyone"}], "log": {"format": "json"}}"#;
+    let settings = load(&Sources { file: Some(file("same.json", json)), ..Sources::default() }).unwrap();
+    assert_eq!(settings.server.shards, 3);
+    assert_eq!(settings.log.format, LogFormat::Json);
+    assert_eq!((settings.rooms[0].join, settings.rooms[0].publish), (Access::Anyone, Access::Nobody));
+}
+
+#[test]
+fn a_redis_url_turns_redis_on_and_an_explicit_kind_turns_it_off() {
+    let url = "redis://127.0.0.1:6379";
+    let flag = Sources { flags: Flags { redis: Some(url.to_owned()), ..Flags::default() }, ..Sources::default() };
+    let variable = Sources { env: env(&[("BROADGATE__ADAPTER__REDIS__URL", url)]), ..Sources::default() };
+    let table = from_toml("redis-on.toml", &format!("[adapter.redis]\nurl = \"{url}\"\n"));
+    let off = from_toml("redis-off.toml", &format!("[adapter]\nkind = \"memory\"\nredis.url = \"{url}\"\n"));
+    for sources in [&flag, &variable, &table] {
+        let AdapterSettings::Redis(redis) = load(sources).unwrap().adapter else { panic!("not on: {sources:?}") };
+        assert_eq!(redis.url.expose(), url);
+        assert_eq!(redis.prefix, "socket.io");
+    }
+    assert!(matches!(load(&off).unwrap().adapter, AdapterSettings::Memory));
+    let forced = Sources { flags: flag.flags, ..off };
+    assert!(matches!(load(&forced).unwrap().adapter, AdapterSettings::Redis(_)));
+}
+
+#[test]
+fn the_environment_has_the_types_of_the_keys() {
+    let variables = [
+        ("BROADGATE__ENGINE__PING_INTERVAL_MS", "300"),
+        ("BROADGATE__ENGINE__TRANSPORTS", "websocket"),
+        ("BROADGATE__ENGINE__CORS_ORIGINS", "https://a.example, http://localhost:3000"),
+        ("BROADGATE__ENGINE__COMPRESSION_THRESHOLD_BYTES", "0"),
+        ("BROADGATE__ADAPTER__REDIS__PREFIX", "42"),
+        ("BROADGATE__ADAPTER__REDIS__URL", "redis://localhost"),
+        ("BROADGATE__ROOMS", r#"[{"match":"a*","publish":"anyone"}]"#),
+        ("BROADGATE_BIN", "not ours"),
+    ];
+    let settings = load(&Sources { env: env(&variables), ..Sources::default() }).unwrap();
+    assert_eq!(settings.engine.ping_interval, Duration::from_millis(300));
+    assert!(settings.engine.websocket && !settings.engine.polling);
+    assert_eq!(settings.engine.cors_origins, ["https://a.example", "http://localhost:3000"]);
+    assert_eq!(settings.engine.compression_threshold_bytes, None);
+    assert!(settings.rooms[0].room.is_match("abc") && !settings.rooms[0].room.is_match("b"));
+    let AdapterSettings::Redis(redis) = settings.adapter else { panic!("a URL turns Redis on") };
+    assert_eq!(redis.prefix, "42");
+}
+
+#[test]
+fn the_queue_bounds_follow_the_payload_bound() {
+    let settings = load(&from_toml("payload.toml", "[engine]\nmax_payload_bytes = 20_000_000\n")).unwrap();
+    assert_eq!(settings.limits.max_queued_bytes, 80_000_000);
+    assert!(settings.limits.max_shard_inbox_bytes >= 40_000_000);
+}
+
+/// (content of `c.toml`, the only error)
+const FILE_ERRORS: &[(&str, &str)] = &[
+    ("[server]\nlisen = \"0.0.0.0:1\"", r#"c.toml:2: unknown key "server.lisen": did you mean "server.listen"?"#),
+    ("[sever]\nlisten = \"0.0.0.0:1\"", r#"c.toml:1: unknown key "sever": did you mean "server"?"#),
+    ("shards = 2", r#"c.toml:1: unknown key "shards": did you mean "server.shards"?"#),
+    ("[ops]\nqqqq = 2", r#"c.toml:2: unknown key "ops.qqqq""#),
+    ("[adapter.reddis]\nurl = \"x\"", r#"c.toml:1: unknown key "adapter.reddis": did you mean "adapter.redis"?"#),
+    ("[adapter.redis]\nurll = \"x\"", r#"c.toml:2: unknown key "adapter.redis.urll": did you mean "adapter.redis.url"?"#),
+    (
+        "[[rooms]]\nmatch = \"a\"\njoins = \"anyone\"",
+        r#"c.toml:3: unknown key "rooms[0].joins": did you mean "rooms[0].join"?"#,
+    ),
+    ("server = 1", "c.toml:1: server: expected a table of keys, found an integer"),
+    ("rooms = 1", "c.toml:1: rooms: expected a list of tables, found 1"),
+    ("rooms = [1]", "c.toml:1: rooms[0]: expected a table of keys, found an integer"),
+    ("namespaces = []", "c.toml:1: namespaces: expected 1 to 64 entries, found 0"),
+    (
+        "[server]\nlisten = \"localhost:80\"",
+        "c.toml:2: server.listen: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080, found \"localhost:80\"",
+    ),
+    ("[server]\nshards = 0", "c.toml:2: server.shards: expected an integer from 1 to 64, found 0"),
+    ("[server]\nshards = 65", "c.toml:2: server.shards: expected an integer from 1 to 64, found 65"),
+    ("[server]\nshards = \"2\"", "c.toml:2: server.shards: expected an integer from 1 to 64, found \"2\""),
+    ("[server]\nshards = 2.0", "c.toml:2: server.shards: expected an integer from 1 to 64, found a float"),
+    (
+        "[engine]\nping_interval_ms = 99",
+        "c.toml:2: engine.ping_interval_ms: expected an integer from 100 to 3600000, found 99",
+    ),
+    (
+        "[engine]\nping_timeout_ms = -1",
+        "c.toml:2: engine.ping_timeout_ms: expected an integer from 100 to 3600000, found -1",
+    ),
+    (
+        "[engine]\npath = \"/x\"",
+        "c.toml:2: engine.path: expected a path that starts and ends with a slash, such as \"/socket.io/\", of letters, \
+         digits and -._~, at most 128 bytes, found \"/x\"",
+    ),
+    (
+        "[engine]\ntransports = [\"websockets\"]",
+        "c.toml:2: engine.transports: expected \"polling\" or \"websocket\", found \"websockets\"",
+    ),
+    ("[engine]\ntransports = []", "c.toml:2: engine.transports: expected at least one entry"),
+    (
+        "[engine]\ntransports = [\"polling\", \"polling\"]",
+        "c.toml:2: engine.transports: expected each entry once",
+    ),
+    (
+        "[engine]\ncors_origins = [\"example.com\"]",
+        "c.toml:2: engine.cors_origins: expected \"*\" or an origin such as \"https://example.com\" or \
+         \"http://localhost:3000\", found \"example.com\"",
+    ),
+    (
+        "[engine]\ncors_origins = [\"https://Example.com:443/\"]",
+        "c.toml:2: engine.cors_origins: expected an origin as browsers send it, \"https://example.com\", found \
+         \"https://Example.com:443/\"",
+    ),
+    (
+        "[engine]\ncors_origins = [\"*\", \"https://example.com\"]",
+        "c.toml:2: engine.cors_origins: expected \"*\" alone, or origins without it",
+    ),
+    ("[adapter]\nkind = \"nats\"", "c.toml:2: adapter.kind: expected \"memory\" or \"redis\", found \"nats\""),
+    ("[adapter]\nkind = \"redis\"", "c.toml:2: adapter.kind: \"redis\" needs adapter.redis.url"),
+    (
+        "[adapter.redis]\nurl = \"rediss://h\"",
+        "c.toml:2: adapter.redis.url: rediss:// is not yet supported; expected a URL such as redis://host:6379 or \
+         redis://user:password@host:6379",
+    ),
+    (
+        "[adapter.redis]\nurl = \"redis://localhost\"\nprefix = \"a#\"",
+        "c.toml:3: adapter.redis.prefix: expected 1 to 64 bytes without # * ? [ ] \\, found \"a#\"",
+    ),
+    ("[[namespaces]]\nnames = \"/\"", "c.toml:1: namespaces[0].name: is missing"),
+    (
+        "[[namespaces]]\nname = \"chat\"",
+        "c.toml:2: namespaces[0].name: expected a name that starts with / and has no , # ? in it, at most 128 bytes, \
+         found \"chat\"",
+    ),
+    (
+        "[[namespaces]]\nname = \"/a,b\"",
+        "c.toml:2: namespaces[0].name: expected a name that starts with / and has no , # ? in it, at most 128 bytes, \
+         found \"/a,b\"",
+    ),
+    (
+        "[[namespaces]]\nname = \"/a\"\n[[namespaces]]\nname = \"/a\"",
+        "c.toml:4: namespaces[1].name: \"/a\" is there twice",
+    ),
+    ("[[rooms]]\njoin = \"anyone\"", "c.toml:1: rooms[0].match: is missing"),
+    (
+        "[[rooms]]\nmatch = \"[a\"",
+        "c.toml:2: rooms[0].match: expected a glob (unclosed character class; missing ']'), found \"[a\"",
+    ),
+    ("[[rooms]]\nmatch = \"\"", "c.toml:2: rooms[0].match: expected a glob of 1 to 256 bytes, found \"\""),
+    (
+        "[[rooms]]\nmatch = \"a\"\njoin = \"someone\"",
+        "c.toml:3: rooms[0].join: expected \"anyone\" or \"nobody\", found \"someone\"",
+    ),
+    (
+        "[[rooms]]\nmatch = \"a\"\nnamespace = \"/other\"",
+        "c.toml:3: rooms[0].namespace: \"/other\" is not one of the namespaces",
+    ),
+    (
+        "[limits]\nmax_queued_bytes = 1_500_000",
+        "c.toml:2: limits.max_queued_bytes: expected at least twice engine.max_payload_bytes, 2000000, found 1500000",
+    ),
+    (
+        "[ops]\nlisten = \"0.0.0.0:8080\"",
+        "c.toml:2: ops.listen: expected another address than server.listen, found 0.0.0.0:8080 for both",
+    ),
+    (
+        "[log]\nfilter = \"broadgate=loud\"",
+        "c.toml:2: log.filter: expected filter directives such as \"info\" or \"info,broadgate=debug\", found \
+         \"broadgate=loud\"",
+    ),
+];
+
+#[test]
+fn each_fault_in_a_file_is_told_with_its_line_key_and_what_was_expected() {
+    for (content, expected) in FILE_ERRORS {
+        let found = errors(&from_toml("c.toml", content));
+        assert!(found.contains(&(*expected).to_owned()), "{content}\nexpected {expected}\n   found {found:#?}");
+        let names_bad_key_too = content.contains("names =");
+        assert_eq!(found.len(), 1 + usize::from(names_bad_key_too), "{content}: {found:#?}");
+    }
+}
+
+/// (variables, the only error)
+const ENV_ERRORS: &[(&[(&str, &str)], &str)] = &[
+    (
+        &[("BROADGATE__SERVER__LISEN", "x")],
+        "BROADGATE__SERVER__LISEN: unknown variable: did you mean BROADGATE__SERVER__LISTEN?",
+    ),
+    (
+        &[("BROADGATE__SEVER__LISTEN", "x")],
+        "BROADGATE__SEVER__LISTEN: unknown variable: did you mean BROADGATE__SERVER?",
+    ),
+    (&[("BROADGATE__QQQ", "x")], "BROADGATE__QQQ: unknown variable"),
+    (&[("BROADGATE__SERVER____LISTEN", "x")], "BROADGATE__SERVER____LISTEN: expected BROADGATE__SECTION__KEY"),
+    (&[("BROADGATE__", "x")], "BROADGATE__: expected BROADGATE__SECTION__KEY"),
+    (
+        &[("BROADGATE__ADAPTER", "redis"), ("BROADGATE__ADAPTER__KIND", "redis")],
+        "BROADGATE__ADAPTER: adapter: expected a table of keys, found a string",
+    ),
+    (
+        &[("BROADGATE__SERVER__SHARDS", "many")],
+        "BROADGATE__SERVER__SHARDS: server.shards: expected an integer from 1 to 64, found \"many\"",
+    ),
+    (&[("BROADGATE__ROOMS", "news")], "BROADGATE__ROOMS: rooms: expected a list of tables, found \"news\""),
+];
+
+#[test]
+fn each_fault_in_the_environment_is_told_with_the_variable() {
+    for (variables, expected) in ENV_ERRORS {
+        assert_eq!(errors(&Sources { env: env(variables), ..Sources::default() }), [*expected]);
+    }
+}
+
+#[test]
+fn a_fault_in_a_flag_is_told_with_the_flag() {
+    let flags = Flags { listen: Some("8080".to_owned()), redis: Some("redis:6379".to_owned()), ..Flags::default() };
+    let expected = [
+        "--listen: server.listen: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080, found \"8080\"",
+        "--redis: adapter.redis.url: expected a URL such as redis://host:6379 or redis://user:password@host:6379 (it has \
+         no host)",
+    ];
+    assert_eq!(errors(&Sources { flags, ..Sources::default() }), expected);
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let mut sources =
+        from_toml("all.toml", "[server]\nshards = 0\nlisen = 1\n[engine]\npath = 3\n[[rooms]]\nmatch = \"[\"\n");
+    sources.env = env(&[("BROADGATE__LOG__FORMAT", "xml")]);
+    let found = errors(&sources);
+    for place in ["all.toml:2: server.shards", "all.toml:5: engine.path", "all.toml:7: rooms[0].match"] {
+        assert!(found.iter().any(|error| error.starts_with(place)), "{place} in {found:#?}");
+    }
+    assert!(found.iter().any(|error| error.starts_with("BROADGATE__LOG__FORMAT: log.format")), "{found:#?}");
+    assert!(found.iter().any(|error| error.contains("unknown key \"server.lisen\"")), "{found:#?}");
+    assert_eq!(found.len(), 5);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_does_not_parse_is_told_with_its_line() {
+    let missing = Sources { file: Some("/nonexistent/c.toml".into()), ..Sources::default() };
+    assert!(errors(&missing)[0].starts_with("/nonexistent/c.toml: cannot be opened: "));
+    assert!(errors(&from_toml("syntax.toml", "[server]\nlisten = \n"))[0].starts_with("syntax.toml:2: "));
+    let json = |content| errors(&Sources { file: Some(file("syntax.json", content)), ..Sources::default() });
+    assert!(json("{\n \"server\": }")[0].starts_with("syntax.json:2: not JSON: "));
+    assert_eq!(json("[]"), ["syntax.json: expected a JSON object"]);
+    assert!(errors(&from_toml("large.toml", &"#".repeat(2 << 20)))[0].contains("larger than"));
+}
+
+const PASSWORD: &str = "tops3cret";
+
+#[test]
+fn a_password_is_in_no_output() {
+    let url = format!("redis://app:{PASSWORD}@redis.internal:6379/");
+    let sources = Sources {
+        env: env(&[("BROADGATE__ADAPTER__REDIS__URL", &url)]),
+        flags: Flags { redis: Some(url.clone()), ..Flags::default() },
+        ..Sources::default()
+    };
+    let settings = load(&sources).unwrap();
+    let AdapterSettings::Redis(redis) = &settings.adapter else { panic!("a URL turns Redis on") };
+    assert_eq!(redis.url.expose(), url);
+    assert!(!format!("{settings:?} {} {:?}", redis.url, sources.flags).contains(PASSWORD));
+    assert_eq!(serde_json::to_string(&redis.url).unwrap(), "\"***\"");
+    let printed = render(&sources).unwrap();
+    assert!(printed.contains("url = \"redis://app:***@redis.internal:6379/\"  # --redis"), "{printed}");
+    assert!(!printed.contains(PASSWORD));
+}
+
+#[test]
+fn a_password_is_in_no_error() {
+    let faulty = [
+        format!("[adapter.redis]\nurl = \"rediss://:{PASSWORD}@h\""),
+        format!("[adapter.redis]\nurl = \"http://:{PASSWORD}@h\""),
+        format!("[adapter.redis]\nurl = \"redis://:{PASSWORD}@h/zero\""),
+        format!("[adapter.redis]\nurl = \"redis://:{PASSWORD}@h:99999\""),
+        format!("[adapter.redis]\nurl = \":{PASSWORD}@h\""),
+        format!("[adapter.redis]\nurl = [\"redis://:{PASSWORD}@h\"]"),
+        format!("[adapter.redis]\nurl = \"redis://:{PASSWORD}@h"),
+        format!("[adapter.redis]\nurl = redis://:{PASSWORD}@h"),
+        format!("[adapter]\nredis = \"redis://:{PASSWORD}@h\""),
+        format!("[adapter]\nkind = \"redis://:{PASSWORD}@h\""),
+        format!("[server]\nlisten = \"redis://:{PASSWORD}@h\""),
+        format!("redis = \"redis://:{PASSWORD}@h\""),
+    ];
+    for content in faulty {
+        let found = errors(&from_toml("password.toml", &content)).join("\n");
+        assert!(!found.contains(PASSWORD), "{content}\n{found}");
+    }
+}
+
+#[test]
+fn print_config_gives_a_file_that_means_the_same() {
+    let mut sources = from_toml("round.toml", "[engine]\npath = \"/rt/\"\n[[rooms]]\nmatch = \"a\\\"b\"\njoin = \"anyone\"\n");
+    sources.env = env(&[("BROADGATE__LIMITS__MAX_CONNECTIONS", "77")]);
+    let printed = render(&sources).unwrap();
+    assert!(printed.contains("max_connections = 77  # BROADGATE__LIMITS__MAX_CONNECTIONS\n"), "{printed}");
+    assert!(printed.contains("ping_interval_ms = 25000  # default\n"), "{printed}");
+    let again = load(&from_toml("round-again.toml", &printed)).unwrap();
+    assert_eq!(format!("{again:?}"), format!("{:?}", load(&sources).unwrap()));
+}
+
+fn example(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(name)
+}
+
+#[test]
+fn the_reference_file_is_up_to_date_and_means_the_defaults() {
+    let path = example("broadgate.toml");
+    let content = fs::read_to_string(&path).unwrap();
+    assert_eq!(content, reference(), "run `broadgate print-config --reference > deploy/examples/broadgate.toml`");
+    let settings = load(&Sources { file: Some(path), ..Sources::default() }).unwrap();
+    let defaults = load(&from_toml("defaults.toml", "")).unwrap();
+    assert_eq!(format!("{settings:?}"), format!("{defaults:?}"));
+}
+
+#[test]
+fn the_commented_parts_of_the_reference_are_valid_too() {
+    let keys = reference().lines().filter_map(|line| line.strip_prefix("# ")).fold(String::new(), |keys, line| {
+        let is_example = line.starts_with("[[") || ["namespace =", "match =", "join =", "publish ="].iter().any(|key| line.starts_with(key));
+        if is_example { keys + line + "\n" } else { keys }
+    });
+    assert_eq!(load(&from_toml("commented.toml", &keys)).unwrap().rooms.len(), 1, "{keys}");
+}
+
+#[test]
+fn the_examples_load() {
+    for name in ["minimal.toml", "redis.toml"] {
+        let settings = load(&Sources { file: Some(example(name)), ..Sources::default() }).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!settings.rooms.is_empty(), "{name}");
+    }
+}
