@@ -4,9 +4,13 @@
 //! to an [`EventSink`]. Two engines: [`memory`] (one process) and `redis` (the wire format of the Socket.IO Redis
 //! adapter, so that emitters and Node.js servers share the cluster).
 
+mod counters;
 mod engine;
+pub mod memory;
+pub mod wire;
 
 pub use engine::{
-    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, GapCause, PublishError,
-    SubscriberId,
+    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, GapCause,
+    PublishError, SubscriberId,
 };
+pub use memory::{MemoryBus, MemoryEngine};

@@ -1,0 +1,35 @@
+//! The wire format between nodes and from emitters: the classic Socket.IO Redis adapter's (wire.md 3.1, 3.4 and 4).
+//!
+//! Pure: bytes in, values out; no clock, no I/O, no state. A message that does not fit is an error, never a panic.
+
+mod channels;
+mod error;
+mod json_message;
+mod limits;
+mod msgpack;
+mod timestamp;
+mod to_json;
+mod to_msgpack;
+mod tuple;
+
+pub use channels::{ChannelName, Channels};
+pub use error::{DecodeError, EncodeError};
+pub use json_message::{decode_json_message, is_json_message};
+pub use limits::Limits;
+pub use tuple::{Inbound, decode_tuple, encode_tuple};
+
+/// Reads whatever arrived on `channel`: the msgpack tuple or the plain JSON form.
+///
+/// # Errors
+/// If it is neither.
+pub fn decode(
+    payload: &[u8],
+    own_uid: &str,
+    channel: ChannelName<'_>,
+    limits: &Limits,
+) -> Result<Inbound, DecodeError> {
+    if is_json_message(payload) {
+        return decode_json_message(payload, channel, limits).map(Inbound::Broadcast);
+    }
+    decode_tuple(payload, own_uid, channel.namespace, limits)
+}
