@@ -62,8 +62,6 @@ fn close_inside_a_fragmented_message() {
 }
 
 #[test]
-type Close<'a> = Option<(u16, &'a str)>;
-
 fn close_frames_written() {
     let table: [(Close<'_>, &[u8]); 3] = [
         (None, &[0x88, 0]),
