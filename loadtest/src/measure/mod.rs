@@ -1,0 +1,11 @@
+//! Measuring: what processes cost, how long messages take, and what is made of several rounds.
+
+mod latency;
+mod process;
+mod spread;
+
+pub(crate) use self::{
+    latency::{Latency, Percentiles},
+    process::ProcessMeter,
+    spread::{Spread, per_second},
+};

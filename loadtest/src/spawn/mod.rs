@@ -1,0 +1,11 @@
+//! Starting what is to be measured, on the right cores, and stopping it again.
+
+mod cores;
+mod node;
+mod process;
+
+pub(crate) use self::{
+    cores::Cores,
+    node::{Node, Redis, find_binary},
+    process::{RunningChild, TemporaryFolder},
+};
