@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::EngineMetrics;
+
 /// One figure: a count that only grows, or a gauge.
 #[derive(Debug, Default)]
 pub(crate) struct Figure(AtomicU64);
@@ -31,4 +33,21 @@ pub(crate) struct Counters {
     pub(crate) publish_failed: Figure,
     pub(crate) reconnects: Figure,
     pub(crate) gaps: Figure,
+}
+
+impl Counters {
+    /// The counts; the gauges are left at 0.
+    pub(crate) fn read(&self) -> EngineMetrics {
+        EngineMetrics {
+            received_total: self.received.get(),
+            received_bytes_total: self.received_bytes.get(),
+            skipped_own_total: self.skipped_own.get(),
+            malformed_total: self.malformed.get(),
+            published_total: self.published.get(),
+            publish_failed_total: self.publish_failed.get(),
+            reconnects_total: self.reconnects.get(),
+            gaps_total: self.gaps.get(),
+            ..EngineMetrics::default()
+        }
+    }
 }

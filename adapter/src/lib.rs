@@ -6,7 +6,9 @@
 
 mod counters;
 mod engine;
+pub mod interest;
 pub mod memory;
+pub mod redis;
 pub mod wire;
 
 pub use engine::{
@@ -14,3 +16,4 @@ pub use engine::{
     PublishError, SubscriberId,
 };
 pub use memory::{MemoryBus, MemoryEngine};
+pub use redis::{RedisConfig, RedisEngine, StartError};

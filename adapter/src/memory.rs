@@ -126,17 +126,12 @@ impl Engine for MemoryEngine {
 
     fn metrics(&self) -> EngineMetrics {
         let rooms = self.node.interest.lock().len() as u64;
-        let counters = &self.node.counters;
         EngineMetrics {
             publish_link_up: 1,
             subscribe_link_up: 1,
             subscriptions_desired: rooms,
             subscriptions_confirmed: rooms,
-            received_total: counters.received.get(),
-            received_bytes_total: counters.received_bytes.get(),
-            published_total: counters.published.get(),
-            publish_failed_total: counters.publish_failed.get(),
-            ..EngineMetrics::default()
+            ..self.node.counters.read()
         }
     }
 

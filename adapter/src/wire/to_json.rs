@@ -150,7 +150,7 @@ impl Transcoder<'_> {
             }
             Token::Float(value) if value.is_nan() => self.json.push_str("\"NaN\""),
             Token::Float(value) => {
-                self.json.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" })
+                self.json.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
             }
             Token::Binary(_) | Token::Array(_) | Token::Map(_) | Token::Extension { .. } => {
                 return Err(DecodeError::MapKey);

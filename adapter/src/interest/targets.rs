@@ -1,0 +1,119 @@
+//! What can be subscribed, and what is known of each.
+
+use std::sync::Arc;
+
+/// One channel or pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The channel of a whole namespace.
+    Everyone {
+        /// With its slash.
+        namespace: Arc<str>,
+    },
+    /// The pattern of the rooms that start with the node's prefix.
+    OwnRooms {
+        /// With its slash.
+        namespace: Arc<str>,
+    },
+    /// The channel of one room.
+    Room {
+        /// With its slash.
+        namespace: Arc<str>,
+        /// The room.
+        room: Arc<str>,
+    },
+}
+
+impl Target {
+    /// The namespace, with its slash.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<str> {
+        match self {
+            Self::Everyone { namespace } | Self::OwnRooms { namespace } | Self::Room { namespace, .. } => {
+                namespace
+            }
+        }
+    }
+
+    pub(super) fn subscribe_verb(&self) -> Verb {
+        match self {
+            Self::OwnRooms { .. } => Verb::SubscribePatterns,
+            Self::Everyone { .. } | Self::Room { .. } => Verb::Subscribe,
+        }
+    }
+}
+
+/// Which Redis command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `SUBSCRIBE`
+    Subscribe,
+    /// `PSUBSCRIBE`
+    SubscribePatterns,
+    /// `UNSUBSCRIBE`
+    Unsubscribe,
+}
+
+/// Names a command until it is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CommandId(pub(super) u64);
+
+/// A command to Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// For [`super::Interest::confirmed`].
+    pub id: CommandId,
+    /// What to do.
+    pub verb: Verb,
+    /// With what; never empty.
+    pub targets: Arc<[Target]>,
+}
+
+/// Where a target stands on the present link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum LinkState {
+    /// Not subscribed, and nothing under way: the link is down.
+    #[default]
+    Absent,
+    /// To be subscribed by a next command.
+    Queued,
+    /// A command is under way.
+    Subscribing,
+    /// Redis has confirmed it.
+    Confirmed,
+    /// Still confirmed; to be unsubscribed by a next command.
+    Leaving,
+    /// A command is under way.
+    Unsubscribing,
+}
+
+impl LinkState {
+    pub(super) fn is_confirmed(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Leaving)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// One bit for each subscriber.
+    pub(super) wanted_by: u64,
+    /// Those of them who were not told yet.
+    pub(super) waiting: u64,
+    /// Wanted as long as the node runs.
+    pub(super) always: bool,
+    pub(super) link: LinkState,
+    pub(super) idle_since_ms: Option<u64>,
+    pub(super) in_idle_queue: bool,
+    /// The gap's end waits for its confirmation.
+    pub(super) after_outage: bool,
+}
+
+impl Entry {
+    pub(super) fn always() -> Self {
+        Self { always: true, ..Self::default() }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.always || self.wanted_by != 0
+    }
+}

@@ -1,0 +1,130 @@
+//! What a [`super::RedisEngine`] is started with.
+
+use std::{fmt, time::Duration};
+
+use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion};
+
+use crate::wire::Limits;
+
+/// Settings of the Redis engine. [`RedisConfig::new`] fills in what has a sensible default.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host[:port]`. Pub/sub ignores the number of a database.
+    pub url: String,
+    /// What all channels start with; `key` in Node's adapter and emitter.
+    pub prefix: String,
+    /// Names this node in what it publishes, so that it knows its own messages; 6 characters by custom.
+    pub uid: String,
+    /// What the ids of this node's sockets start with: one pattern serves the unicasts to all of them. Empty: none.
+    pub node_prefix: String,
+    /// The namespaces of the node, with their slash.
+    pub namespaces: Vec<String>,
+    /// How long a room stays subscribed after the last one left.
+    pub unsubscribe_delay: Duration,
+    /// How long Redis may take to answer a publish.
+    pub publish_timeout: Duration,
+    /// How long Redis may take to confirm a batch of subscriptions.
+    pub subscribe_timeout: Duration,
+    /// How long a connection may take to be made, with its log-in.
+    pub connect_timeout: Duration,
+    /// How often a link that has nothing else to say is checked.
+    pub ping_interval: Duration,
+    /// How long Redis may take to answer such a check.
+    pub ping_timeout: Duration,
+    /// Bytes of a received or published message at most.
+    pub max_message_bytes: usize,
+    /// Bytes that wait for Redis to take them at most; beyond, a publish fails.
+    pub max_publish_queue_bytes: usize,
+}
+
+impl RedisConfig {
+    /// A configuration with the defaults: prefix `socket.io`, namespace `/`.
+    #[must_use]
+    pub fn new(url: impl Into<String>, uid: impl Into<String>, node_prefix: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "socket.io".to_owned(),
+            uid: uid.into(),
+            node_prefix: node_prefix.into(),
+            namespaces: vec!["/".to_owned()],
+            unsubscribe_delay: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(3),
+            subscribe_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(1),
+            ping_timeout: Duration::from_secs(3),
+            max_message_bytes: 8 << 20,
+            max_publish_queue_bytes: 64 << 20,
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            max_message_bytes: self.max_message_bytes,
+            max_json_bytes: self.max_message_bytes.saturating_mul(2),
+            ..Limits::default()
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), StartError> {
+        if let Some(namespace) =
+            self.namespaces.iter().find(|name| !name.starts_with('/') || name.contains('#'))
+        {
+            return Err(StartError::Namespace(namespace.clone()));
+        }
+        if self.prefix.contains('#') {
+            return Err(StartError::Prefix);
+        }
+        Ok(())
+    }
+}
+
+/// Everything but the URL, which may hold a password.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RedisConfig")
+            .field("prefix", &self.prefix)
+            .field("uid", &self.uid)
+            .field("node_prefix", &self.node_prefix)
+            .field("namespaces", &self.namespaces)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an engine can't be started at all. That Redis is away is no reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The URL can't be used. Does not repeat it, as it may hold a password.
+    #[error("the Redis URL is not of the form redis://[user:password@]host[:port]")]
+    Url,
+    /// `rediss://` asks for TLS.
+    #[error("the Redis URL asks for TLS (rediss://), which is not built in")]
+    Tls,
+    /// Its channels would be mistaken for those of another namespace.
+    #[error("the namespace {0:?} must start with / and not contain #")]
+    Namespace(String),
+    /// Its channels would be mistaken for those of another prefix.
+    #[error("the prefix must not contain #")]
+    Prefix,
+}
+
+/// The server of `url`, to be spoken to in RESP3, which alone carries messages beside answers.
+pub(super) fn client(url: &str) -> Result<Client, StartError> {
+    if url.starts_with("rediss:") {
+        return Err(StartError::Tls);
+    }
+    // The driver's reasons may quote the URL.
+    let info = url.into_connection_info().map_err(|_| StartError::Url)?;
+    // Without it, small writes may wait for the acknowledgement of the one before (Nagle's algorithm).
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| StartError::Url)
+}
+
+pub(super) fn connection_config(connect_timeout: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(connect_timeout))
+        // The callers have their own deadlines.
+        .set_response_timeout(None)
+}

@@ -1,0 +1,237 @@
+//! The engine over Redis pub/sub, in the wire format of the classic Socket.IO Redis adapter (wire.md 3.1).
+//!
+//! Two links, each with a task that keeps it up for ever: [`publish`] sends, [`subscribe`] receives. What is wanted and
+//! what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`) only makes connections and
+//! frames, because its own reconnecting loses subscriptions quietly. Messages go from the subscribe link's reader
+//! through [`receive`] straight to the sink.
+
+mod backoff;
+mod config;
+mod link_log;
+mod log_bound;
+mod publish;
+mod receive;
+mod subscribe;
+
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::JoinHandle};
+
+pub use config::{RedisConfig, StartError};
+
+use crate::{
+    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,
+    counters::Counters,
+    interest::{Interest, InterestConfig, Subscription},
+    wire::{self, Channels},
+};
+use link_log::LinkLog;
+use log_bound::LogBound;
+use publish::{PublishQueue, Publisher};
+use receive::Receiver;
+use subscribe::{Subscriber, Subscriptions};
+
+/// Malformed messages in the log.
+const MAX_MALFORMED_LOGGED: u32 = 5;
+const MALFORMED_WINDOW_MS: u64 = 10_000;
+
+/// A node's engine on Redis. Dropping it stops its tasks, as [`Engine::shutdown`] does.
+pub struct RedisEngine {
+    uid: Box<str>,
+    channels: Channels,
+    max_message_bytes: usize,
+    queue: Arc<PublishQueue>,
+    subscriptions: Arc<Subscriptions>,
+    sink: Arc<dyn EventSink>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    shutdown: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl RedisEngine {
+    /// Starts the engine's tasks on the current tokio runtime and returns at once; the links come up when Redis is
+    /// there, and come back whenever it is.
+    ///
+    /// # Errors
+    /// Only for settings that can never work.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(config: RedisConfig, sink: Arc<dyn EventSink>) -> Result<Arc<Self>, StartError> {
+        config.check()?;
+        let client = config::client(&config.url)?;
+        let server = client.get_connection_info().addr().to_string();
+        let clock = Clock::start();
+        let channels = Channels::new(&config.prefix);
+        let counters = Arc::new(Counters::default());
+        let queue = Arc::new(PublishQueue::new(config.max_publish_queue_bytes, Arc::clone(&counters)));
+        let subscriptions = Arc::new(Subscriptions {
+            interest: Mutex::new(Interest::new(interest_config(&config))),
+            changed: tokio::sync::Notify::new(),
+            link_up: AtomicBool::new(false),
+        });
+        let (shutdown, stopping) = watch::channel(false);
+        let publisher = Publisher {
+            client: client.clone(),
+            queue: Arc::clone(&queue),
+            shutdown: stopping.clone(),
+            connect_timeout: config.connect_timeout,
+            publish_timeout: config.publish_timeout,
+            ping_interval: config.ping_interval,
+            log: LinkLog::new("publish", server.clone(), clock),
+        };
+        let receiver = Receiver {
+            uid: config.uid.as_str().into(),
+            channels: channels.clone(),
+            limits: config.limits(),
+            sink: Arc::clone(&sink),
+            counters: Arc::clone(&counters),
+            clock,
+            malformed_log: Mutex::new(LogBound::new(MAX_MALFORMED_LOGGED, MALFORMED_WINDOW_MS)),
+        };
+        let subscriber = Subscriber {
+            client,
+            channels: channels.clone(),
+            node_prefix: config.node_prefix.as_str().into(),
+            subscriptions: Arc::clone(&subscriptions),
+            receiver: Arc::new(receiver),
+            sink: Arc::clone(&sink),
+            counters: Arc::clone(&counters),
+            clock,
+            shutdown: stopping,
+            connect_timeout: config.connect_timeout,
+            ping_interval: config.ping_interval,
+            ping_timeout: config.ping_timeout,
+            log: LinkLog::new("subscribe", server, clock),
+        };
+        let tasks = vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run())];
+        Ok(Arc::new(Self {
+            uid: config.uid.into(),
+            channels,
+            max_message_bytes: config.max_message_bytes,
+            queue,
+            subscriptions,
+            sink,
+            counters,
+            clock,
+            shutdown,
+            tasks: Mutex::new(tasks),
+        }))
+    }
+
+    fn enqueue(&self, broadcast: &Broadcast) -> Result<publish::Published, PublishError> {
+        let payload = wire::encode_tuple(&self.uid, broadcast)
+            .map_err(|error| PublishError::Refused(error.to_string()))?;
+        if payload.len() > self.max_message_bytes {
+            return Err(PublishError::Refused(format!("larger than {} bytes", self.max_message_bytes)));
+        }
+        let channel = self.channels.publish(&broadcast.namespace, &broadcast.rooms);
+        self.queue.push(channel, payload)
+    }
+}
+
+impl Engine for RedisEngine {
+    fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>> {
+        match self.enqueue(&broadcast) {
+            // A dropped answer means that the link broke.
+            Ok(published) => Box::pin(async move { published.await.unwrap_or(Err(PublishError::LinkDown)) }),
+            Err(error) => {
+                self.counters.publish_failed.increment();
+                Box::pin(ready(Err(error)))
+            }
+        }
+    }
+
+    fn subscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>) {
+        let subscription = self.subscriptions.interest.lock().subscribe(subscriber, namespace, room);
+        match subscription {
+            Subscription::Pending => self.subscriptions.changed.notify_one(),
+            Subscription::Confirmed => {
+                let (namespace, room) = (Arc::clone(namespace), Arc::clone(room));
+                self.sink.deliver(Event::Subscribed { subscriber, namespace, room });
+            }
+        }
+    }
+
+    fn unsubscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>) {
+        // No need to wake the task: it looks every second, and the room is kept for longer.
+        let now_ms = self.clock.now_ms();
+        self.subscriptions.interest.lock().unsubscribe(now_ms, subscriber, namespace, room);
+    }
+
+    fn metrics(&self) -> EngineMetrics {
+        let (desired, confirmed) = {
+            let interest = self.subscriptions.interest.lock();
+            (interest.desired(), interest.confirmed_count())
+        };
+        EngineMetrics {
+            publish_link_up: self.queue.is_link_up().into(),
+            subscribe_link_up: self.subscriptions.link_up.load(Ordering::Acquire).into(),
+            subscriptions_desired: desired as u64,
+            subscriptions_confirmed: confirmed as u64,
+            ..self.counters.read()
+        }
+    }
+
+    fn shutdown(&self) -> EngineFuture<()> {
+        self.shutdown.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        Box::pin(async move {
+            for task in tasks {
+                // A task that panicked has stopped, too.
+                let _ = task.await;
+            }
+        })
+    }
+}
+
+impl Drop for RedisEngine {
+    fn drop(&mut self) {
+        self.shutdown.send_replace(true);
+    }
+}
+
+fn interest_config(config: &RedisConfig) -> InterestConfig {
+    InterestConfig {
+        namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
+        node_prefix: config.node_prefix.as_str().into(),
+        unsubscribe_delay_ms: setting_ms(config.unsubscribe_delay),
+        command_timeout_ms: setting_ms(config.subscribe_timeout),
+    }
+}
+
+/// A setting beyond 49 days is as good as for ever, and sums of such times don't overflow.
+fn setting_ms(duration: Duration) -> u64 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).into()
+}
+
+/// Milliseconds since the engine's start.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    fn now_ms(self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Without a time, for ever.
+    async fn sleep_until(self, time_ms: Option<u64>) {
+        let Some(time_ms) = time_ms else { return std::future::pending().await };
+        tokio::time::sleep_until((self.start + Duration::from_millis(time_ms)).into()).await;
+    }
+}

@@ -1,0 +1,284 @@
+//! The publish link: a bounded queue, and the task that empties it into Redis.
+//!
+//! Owns what is to be published and its own connection. A publish enters the queue before the call returns, and the
+//! task sends whatever is queued as one batch, many batches in flight, in order. Nothing is ever sent twice: what was
+//! queued or in flight when the link broke has failed.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ::redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::{
+    backoff::{Backoff, random},
+    config::connection_config,
+    link_log::LinkLog,
+};
+use crate::{PublishError, counters::Counters};
+
+/// Messages of one pipeline.
+const MAX_BATCH: usize = 128;
+/// Pipelines whose answers are awaited.
+const MAX_BATCHES_IN_FLIGHT: usize = 32;
+
+/// Answer to one publish.
+pub(super) type Published = oneshot::Receiver<Result<(), PublishError>>;
+
+/// A message that is queued or in flight; counted as failed when it is dropped without an answer.
+struct Message {
+    channel: String,
+    payload: Vec<u8>,
+    answer: Option<oneshot::Sender<Result<(), PublishError>>>,
+    totals: Arc<Totals>,
+}
+
+impl Message {
+    fn bytes(&self) -> usize {
+        self.channel.len() + self.payload.len()
+    }
+
+    fn answer(mut self, result: Result<(), PublishError>) {
+        let Some(answer) = self.answer.take() else { return };
+        let counters = &self.totals.counters;
+        let figure = if result.is_ok() { &counters.published } else { &counters.publish_failed };
+        figure.increment();
+        // The caller may not wait for it.
+        let _ = answer.send(result);
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        self.totals.bytes.fetch_sub(self.bytes(), Ordering::Relaxed);
+        if self.answer.is_some() {
+            self.totals.counters.publish_failed.increment();
+        }
+    }
+}
+
+/// What every message counts in.
+struct Totals {
+    /// Queued and in flight.
+    bytes: AtomicUsize,
+    counters: Arc<Counters>,
+}
+
+/// What callers and the task share.
+pub(super) struct PublishQueue {
+    state: Mutex<QueueState>,
+    totals: Arc<Totals>,
+    max_bytes: usize,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct QueueState {
+    link_up: bool,
+    messages: VecDeque<Message>,
+}
+
+impl PublishQueue {
+    pub(super) fn new(max_bytes: usize, counters: Arc<Counters>) -> Self {
+        let totals = Arc::new(Totals { bytes: AtomicUsize::new(0), counters });
+        Self { state: Mutex::default(), totals, max_bytes, filled: Notify::new() }
+    }
+
+    pub(super) fn is_link_up(&self) -> bool {
+        self.state.lock().link_up
+    }
+
+    /// Queues a message, or says at once why not.
+    pub(super) fn push(&self, channel: String, payload: Vec<u8>) -> Result<Published, PublishError> {
+        let mut state = self.state.lock();
+        if !state.link_up {
+            return Err(PublishError::LinkDown);
+        }
+        let bytes = channel.len() + payload.len();
+        // Only pushes add, and they hold the lock.
+        if self.totals.bytes.load(Ordering::Relaxed).saturating_add(bytes) > self.max_bytes {
+            return Err(PublishError::QueueFull);
+        }
+        self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (answer, published) = oneshot::channel();
+        let totals = Arc::clone(&self.totals);
+        state.messages.push_back(Message { channel, payload, answer: Some(answer), totals });
+        drop(state);
+        self.filled.notify_one();
+        Ok(published)
+    }
+
+    fn take_batch(&self) -> Vec<Message> {
+        let mut state = self.state.lock();
+        let count = state.messages.len().min(MAX_BATCH);
+        state.messages.drain(..count).collect()
+    }
+
+    /// With the link down, nothing more comes in, and what is queued fails: its answers are dropped.
+    fn set_link(&self, up: bool) {
+        let mut state = self.state.lock();
+        state.link_up = up;
+        if !up {
+            state.messages.clear();
+        }
+    }
+
+    /// Lets nothing more in, but what is queued stays.
+    fn close(&self) {
+        self.state.lock().link_up = false;
+    }
+}
+
+/// The task of the publish link.
+pub(super) struct Publisher {
+    pub(super) client: Client,
+    pub(super) queue: Arc<PublishQueue>,
+    pub(super) shutdown: watch::Receiver<bool>,
+    pub(super) connect_timeout: Duration,
+    pub(super) publish_timeout: Duration,
+    pub(super) ping_interval: Duration,
+    pub(super) log: LinkLog,
+}
+
+/// Why a link's service ended.
+enum Ended {
+    Shutdown,
+    Lost(String),
+}
+
+type Answer = Result<(), RedisError>;
+
+impl Publisher {
+    /// Keeps the link up until shutdown.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new();
+        while !*self.shutdown.borrow() {
+            let lost = Arc::new(Notify::new());
+            match self.connect(Arc::clone(&lost)).await {
+                Ok(connection) => {
+                    self.log.up();
+                    self.queue.set_link(true);
+                    let since = Instant::now();
+                    let ended = self.serve(connection, &lost).await;
+                    self.queue.set_link(false);
+                    backoff.link_lasted(since.elapsed());
+                    match ended {
+                        Ended::Shutdown => return,
+                        Ended::Lost(reason) => self.log.lost(&reason),
+                    }
+                }
+                Err(error) => self.log.failed(&error),
+            }
+            let wait = tokio::time::sleep(backoff.wait(random()));
+            tokio::select! {
+                () = wait => {}
+                _ = self.shutdown.changed() => {}
+            }
+        }
+    }
+
+    async fn connect(&mut self, lost: Arc<Notify>) -> Result<MultiplexedConnection, RedisError> {
+        let config = connection_config(self.connect_timeout)
+            .set_response_timeout(Some(self.publish_timeout))
+            .set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    lost.notify_one();
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        tokio::select! {
+            connection = self.client.get_multiplexed_async_connection_with_config(&config) => connection,
+            _ = self.shutdown.changed() => Err(RedisError::from(std::io::Error::other("shutting down"))),
+        }
+    }
+
+    async fn serve(&mut self, connection: MultiplexedConnection, lost: &Notify) -> Ended {
+        let mut in_flight: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
+        let mut ping = tokio::time::interval(self.ping_interval);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut closing = *self.shutdown.borrow();
+        loop {
+            while in_flight.len() < MAX_BATCHES_IN_FLIGHT {
+                let batch = self.queue.take_batch();
+                if batch.is_empty() {
+                    break;
+                }
+                start(&in_flight, send_batch(connection.clone(), batch, self.publish_timeout));
+            }
+            if closing && in_flight.is_empty() {
+                return Ended::Shutdown;
+            }
+            tokio::select! {
+                biased;
+                () = lost.notified() => return Ended::Lost("the server closed the connection".to_owned()),
+                Some(answer) = in_flight.next() => {
+                    if let Err(error) = answer {
+                        return Ended::Lost(error.to_string());
+                    }
+                }
+                () = self.queue.filled.notified() => {}
+                _ = ping.tick() => {
+                    if in_flight.is_empty() {
+                        start(&in_flight, send_ping(connection.clone()));
+                    }
+                }
+                _ = self.shutdown.changed(), if !closing => {
+                    closing = true;
+                    self.queue.close();
+                }
+            }
+        }
+    }
+}
+
+/// Polls once, which is what puts the commands into the connection's own queue: so the order is that of the calls.
+fn start(
+    in_flight: &FuturesUnordered<BoxFuture<'static, Answer>>,
+    command: impl Future<Output = Answer> + Send + 'static,
+) {
+    let mut command = command.boxed();
+    match (&mut command).now_or_never() {
+        Some(answer) => in_flight.push(std::future::ready(answer).boxed()),
+        None => in_flight.push(command),
+    }
+}
+
+async fn send_batch(mut connection: MultiplexedConnection, batch: Vec<Message>, timeout: Duration) -> Answer {
+    let mut pipeline = redis::Pipeline::with_capacity(batch.len());
+    for message in &batch {
+        pipeline.cmd("PUBLISH").arg(&message.channel).arg(&message.payload);
+    }
+    match connection.send_packed_commands(&pipeline, 0, batch.len()).await {
+        Ok(answers) => {
+            for (message, answer) in batch.into_iter().zip(answers) {
+                let answer = match answer {
+                    Value::ServerError(error) => Err(PublishError::Refused(error.to_string())),
+                    _ => Ok(()),
+                };
+                message.answer(answer);
+            }
+            Ok(())
+        }
+        Err(error) if error.is_timeout() => {
+            let reason = format!("no answer within {} ms", timeout.as_millis());
+            for message in batch {
+                message.answer(Err(PublishError::Refused(reason.clone())));
+            }
+            Err(error)
+        }
+        // The answers are dropped, which means that the link is down.
+        Err(error) => Err(error),
+    }
+}
+
+async fn send_ping(mut connection: MultiplexedConnection) -> Answer {
+    connection.send_packed_command(&redis::cmd("PING")).await.map(|_| ())
+}

@@ -1,0 +1,72 @@
+//! From a message that Redis pushed to the node, on the link's reader: no task and no queue in between.
+
+use std::sync::Arc;
+
+use ::redis::{PushInfo, PushKind, Value};
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::{Clock, log_bound::LogBound};
+use crate::{
+    Event, EventSink,
+    counters::Counters,
+    wire::{self, Channels, DecodeError, Inbound, Limits},
+};
+
+/// Decodes what arrives and hands it to the sink.
+pub(super) struct Receiver {
+    pub(super) uid: Box<str>,
+    pub(super) channels: Channels,
+    pub(super) limits: Limits,
+    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+    pub(super) malformed_log: Mutex<LogBound>,
+}
+
+impl Receiver {
+    /// Takes one push; those that are no message are not its matter.
+    pub(super) fn receive(&self, push: &PushInfo) {
+        let ((PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)])
+        | (PushKind::PMessage, [_, Value::BulkString(channel), Value::BulkString(payload)])) =
+            (&push.kind, push.data.as_slice())
+        else {
+            return;
+        };
+        self.counters.received_bytes.add(payload.len() as u64);
+        match self.decode(channel, payload) {
+            Ok(Inbound::Broadcast(broadcast)) => {
+                self.counters.received.increment();
+                self.sink.deliver(Event::Broadcast(Arc::new(broadcast)));
+            }
+            Ok(Inbound::Own) => self.counters.skipped_own.increment(),
+            Ok(Inbound::OtherNamespace) => {}
+            Err(error) => self.skip(channel, payload, &error),
+        }
+    }
+
+    fn decode(&self, channel: &[u8], payload: &[u8]) -> Result<Inbound, DecodeError> {
+        let channel = std::str::from_utf8(channel).map_err(|_| DecodeError::Utf8("the channel's name"))?;
+        let channel = self.channels.parse(channel).ok_or(DecodeError::Channel("it must end with #"))?;
+        wire::decode(payload, &self.uid, channel, &self.limits)
+    }
+
+    fn skip(&self, channel: &[u8], payload: &[u8], error: &DecodeError) {
+        self.counters.malformed.increment();
+        let Some(left_out) = self.malformed_log.lock().allow(self.clock.now_ms()) else { return };
+        let channel = excerpt(&String::from_utf8_lossy(channel), 100);
+        // A JSON error quotes keys of the message, which can be long.
+        let error = excerpt(&error.to_string(), 300);
+        warn!(
+            ?channel,
+            ?error,
+            payload_bytes = payload.len(),
+            lines_left_out = left_out,
+            "skipped a malformed message from Redis"
+        );
+    }
+}
+
+fn excerpt(text: &str, max_chars: usize) -> String {
+    text.chars().take(max_chars).collect()
+}

@@ -1,0 +1,103 @@
+//! What the tests of this crate share.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+pub mod redis_server;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use broadgate_adapter::{Broadcast, Engine, Event, EventPacket, EventSink, Flags, SubscriberId};
+use parking_lot::Mutex;
+
+/// Longer than anything takes on a loaded machine; a test that waits for it has failed.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Remembers what an engine told.
+#[derive(Default)]
+pub struct Recorder {
+    events: Mutex<Vec<Event>>,
+}
+
+impl EventSink for Recorder {
+    fn deliver(&self, event: Event) {
+        self.events.lock().push(event);
+    }
+}
+
+impl Recorder {
+    pub fn broadcasts(&self) -> Vec<Arc<Broadcast>> {
+        let events = self.events.lock();
+        events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Broadcast(broadcast) => Some(Arc::clone(broadcast)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The events' JSON, in order.
+    pub fn json(&self) -> Vec<String> {
+        self.broadcasts().iter().map(|broadcast| broadcast.packet.json.to_string()).collect()
+    }
+
+    pub fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
+        self.events.lock().iter().filter(|event| matches(event)).count()
+    }
+
+    pub fn subscribed(&self, subscriber: SubscriberId, room: &str) -> usize {
+        self.count(|event| {
+            matches!(event, Event::Subscribed { subscriber: who, room: what, .. }
+                if *who == subscriber && &**what == room)
+        })
+    }
+
+    pub fn gaps_ms(&self) -> Vec<u64> {
+        let events = self.events.lock();
+        events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Gap { duration_ms, .. } => Some(*duration_ms),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn clear(&self) {
+        self.events.lock().clear();
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "still waiting for: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// An event with one number.
+pub fn numbered(rooms: &[&str], number: usize) -> Arc<Broadcast> {
+    event(rooms, &[], &format!("[\"message\",{number}]"))
+}
+
+/// An event in the namespace `/`.
+pub fn event(rooms: &[&str], except: &[&str], json: &str) -> Arc<Broadcast> {
+    Arc::new(Broadcast {
+        namespace: "/".into(),
+        rooms: rooms.iter().map(|&room| room.into()).collect(),
+        except: except.iter().map(|&room| room.into()).collect(),
+        flags: Flags::default(),
+        packet: EventPacket { json: json.into(), attachments: Vec::new() },
+    })
+}
+
+/// Subscribes and waits for the confirmation.
+pub async fn join(engine: &dyn Engine, recorder: &Recorder, subscriber: SubscriberId, room: &str) {
+    let before = recorder.subscribed(subscriber, room);
+    engine.subscribe(subscriber, &Arc::from("/"), &Arc::from(room));
+    eventually("the subscription", || recorder.subscribed(subscriber, room) > before).await;
+}
