@@ -1,8 +1,11 @@
 //! What a user can write in a configuration, and what is said of it.
+#![allow(clippy::unwrap_used)]
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use broadgate::config::{Access, AdapterSettings, Flags, LogFormat, Settings, Sources, load, reference, render};
+use broadgate::config::{
+    Access, AdapterSettings, Flags, LogFormat, Settings, Sources, load, reference, render,
+};
 
 /// A directory of this test binary, with a file of the given content.
 fn file(name: &str, content: &str) -> PathBuf {
@@ -47,7 +50,10 @@ fn without_a_file_everything_is_open_on_loopback() {
 
 #[test]
 fn in_development_every_namespace_is_open() {
-    let sources = Sources { env: env(&[("BROADGATE__NAMESPACES", r#"[{"name":"/a"},{"name":"/b"}]"#)]), ..Sources::default() };
+    let sources = Sources {
+        env: env(&[("BROADGATE__NAMESPACES", r#"[{"name":"/a"},{"name":"/b"}]"#)]),
+        ..Sources::default()
+    };
     let namespaces: Vec<_> = load(&sources).unwrap().rooms.into_iter().map(|rule| rule.namespace).collect();
     assert_eq!(namespaces, ["/a", "/b"]);
 }
@@ -93,12 +99,15 @@ fn json_says_the_same_as_toml() {
 #[test]
 fn a_redis_url_turns_redis_on_and_an_explicit_kind_turns_it_off() {
     let url = "redis://127.0.0.1:6379";
-    let flag = Sources { flags: Flags { redis: Some(url.to_owned()), ..Flags::default() }, ..Sources::default() };
+    let flag =
+        Sources { flags: Flags { redis: Some(url.to_owned()), ..Flags::default() }, ..Sources::default() };
     let variable = Sources { env: env(&[("BROADGATE__ADAPTER__REDIS__URL", url)]), ..Sources::default() };
     let table = from_toml("redis-on.toml", &format!("[adapter.redis]\nurl = \"{url}\"\n"));
     let off = from_toml("redis-off.toml", &format!("[adapter]\nkind = \"memory\"\nredis.url = \"{url}\"\n"));
     for sources in [&flag, &variable, &table] {
-        let AdapterSettings::Redis(redis) = load(sources).unwrap().adapter else { panic!("not on: {sources:?}") };
+        let AdapterSettings::Redis(redis) = load(sources).unwrap().adapter else {
+            panic!("not on: {sources:?}")
+        };
         assert_eq!(redis.url.expose(), url);
         assert_eq!(redis.prefix, "socket.io");
     }
@@ -138,12 +147,21 @@ fn the_queue_bounds_follow_the_payload_bound() {
 
 /// (content of `c.toml`, the only error)
 const FILE_ERRORS: &[(&str, &str)] = &[
-    ("[server]\nlisen = \"0.0.0.0:1\"", r#"c.toml:2: unknown key "server.lisen": did you mean "server.listen"?"#),
+    (
+        "[server]\nlisen = \"0.0.0.0:1\"",
+        r#"c.toml:2: unknown key "server.lisen": did you mean "server.listen"?"#,
+    ),
     ("[sever]\nlisten = \"0.0.0.0:1\"", r#"c.toml:1: unknown key "sever": did you mean "server"?"#),
     ("shards = 2", r#"c.toml:1: unknown key "shards": did you mean "server.shards"?"#),
     ("[ops]\nqqqq = 2", r#"c.toml:2: unknown key "ops.qqqq""#),
-    ("[adapter.reddis]\nurl = \"x\"", r#"c.toml:1: unknown key "adapter.reddis": did you mean "adapter.redis"?"#),
-    ("[adapter.redis]\nurll = \"x\"", r#"c.toml:2: unknown key "adapter.redis.urll": did you mean "adapter.redis.url"?"#),
+    (
+        "[adapter.reddis]\nurl = \"x\"",
+        r#"c.toml:1: unknown key "adapter.reddis": did you mean "adapter.redis"?"#,
+    ),
+    (
+        "[adapter.redis]\nurll = \"x\"",
+        r#"c.toml:2: unknown key "adapter.redis.urll": did you mean "adapter.redis.url"?"#,
+    ),
     (
         "[[rooms]]\nmatch = \"a\"\njoins = \"anyone\"",
         r#"c.toml:3: unknown key "rooms[0].joins": did you mean "rooms[0].join"?"#,
@@ -196,7 +214,10 @@ const FILE_ERRORS: &[(&str, &str)] = &[
         "[engine]\ncors_origins = [\"*\", \"https://example.com\"]",
         "c.toml:2: engine.cors_origins: expected \"*\" alone, or origins without it",
     ),
-    ("[adapter]\nkind = \"nats\"", "c.toml:2: adapter.kind: expected \"memory\" or \"redis\", found \"nats\""),
+    (
+        "[adapter]\nkind = \"nats\"",
+        "c.toml:2: adapter.kind: expected \"memory\" or \"redis\", found \"nats\"",
+    ),
     ("[adapter]\nkind = \"redis\"", "c.toml:2: adapter.kind: \"redis\" needs adapter.redis.url"),
     (
         "[adapter.redis]\nurl = \"rediss://h\"",
@@ -255,7 +276,10 @@ const FILE_ERRORS: &[(&str, &str)] = &[
 fn each_fault_in_a_file_is_told_with_its_line_key_and_what_was_expected() {
     for (content, expected) in FILE_ERRORS {
         let found = errors(&from_toml("c.toml", content));
-        assert!(found.contains(&(*expected).to_owned()), "{content}\nexpected {expected}\n   found {found:#?}");
+        assert!(
+            found.contains(&(*expected).to_owned()),
+            "{content}\nexpected {expected}\n   found {found:#?}"
+        );
         let names_bad_key_too = content.contains("names =");
         assert_eq!(found.len(), 1 + usize::from(names_bad_key_too), "{content}: {found:#?}");
     }
@@ -272,7 +296,10 @@ const ENV_ERRORS: &[(&[(&str, &str)], &str)] = &[
         "BROADGATE__SEVER__LISTEN: unknown variable: did you mean BROADGATE__SERVER?",
     ),
     (&[("BROADGATE__QQQ", "x")], "BROADGATE__QQQ: unknown variable"),
-    (&[("BROADGATE__SERVER____LISTEN", "x")], "BROADGATE__SERVER____LISTEN: expected BROADGATE__SECTION__KEY"),
+    (
+        &[("BROADGATE__SERVER____LISTEN", "x")],
+        "BROADGATE__SERVER____LISTEN: expected BROADGATE__SECTION__KEY",
+    ),
     (&[("BROADGATE__", "x")], "BROADGATE__: expected BROADGATE__SECTION__KEY"),
     (
         &[("BROADGATE__ADAPTER", "redis"), ("BROADGATE__ADAPTER__KIND", "redis")],
@@ -294,7 +321,8 @@ fn each_fault_in_the_environment_is_told_with_the_variable() {
 
 #[test]
 fn a_fault_in_a_flag_is_told_with_the_flag() {
-    let flags = Flags { listen: Some("8080".to_owned()), redis: Some("redis:6379".to_owned()), ..Flags::default() };
+    let flags =
+        Flags { listen: Some("8080".to_owned()), redis: Some("redis:6379".to_owned()), ..Flags::default() };
     let expected = [
         "--listen: server.listen: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080, found \"8080\"",
         "--redis: adapter.redis.url: expected a URL such as redis://host:6379 or redis://user:password@host:6379 (it has \
@@ -305,8 +333,10 @@ fn a_fault_in_a_flag_is_told_with_the_flag() {
 
 #[test]
 fn all_faults_are_told_at_once() {
-    let mut sources =
-        from_toml("all.toml", "[server]\nshards = 0\nlisen = 1\n[engine]\npath = 3\n[[rooms]]\nmatch = \"[\"\n");
+    let mut sources = from_toml(
+        "all.toml",
+        "[server]\nshards = 0\nlisen = 1\n[engine]\npath = 3\n[[rooms]]\nmatch = \"[\"\n",
+    );
     sources.env = env(&[("BROADGATE__LOG__FORMAT", "xml")]);
     let found = errors(&sources);
     for place in ["all.toml:2: server.shards", "all.toml:5: engine.path", "all.toml:7: rooms[0].match"] {
@@ -372,7 +402,10 @@ fn a_password_is_in_no_error() {
 
 #[test]
 fn print_config_gives_a_file_that_means_the_same() {
-    let mut sources = from_toml("round.toml", "[engine]\npath = \"/rt/\"\n[[rooms]]\nmatch = \"a\\\"b\"\njoin = \"anyone\"\n");
+    let mut sources = from_toml(
+        "round.toml",
+        "[engine]\npath = \"/rt/\"\n[[rooms]]\nmatch = \"a\\\"b\"\njoin = \"anyone\"\n",
+    );
     sources.env = env(&[("BROADGATE__LIMITS__MAX_CONNECTIONS", "77")]);
     let printed = render(&sources).unwrap();
     assert!(printed.contains("max_connections = 77  # BROADGATE__LIMITS__MAX_CONNECTIONS\n"), "{printed}");
@@ -389,7 +422,11 @@ fn example(name: &str) -> PathBuf {
 fn the_reference_file_is_up_to_date_and_means_the_defaults() {
     let path = example("broadgate.toml");
     let content = fs::read_to_string(&path).unwrap();
-    assert_eq!(content, reference(), "run `broadgate print-config --reference > deploy/examples/broadgate.toml`");
+    assert_eq!(
+        content,
+        reference(),
+        "run `broadgate print-config --reference > deploy/examples/broadgate.toml`"
+    );
     let settings = load(&Sources { file: Some(path), ..Sources::default() }).unwrap();
     let defaults = load(&from_toml("defaults.toml", "")).unwrap();
     assert_eq!(format!("{settings:?}"), format!("{defaults:?}"));
@@ -397,17 +434,20 @@ fn the_reference_file_is_up_to_date_and_means_the_defaults() {
 
 #[test]
 fn the_commented_parts_of_the_reference_are_valid_too() {
-    let keys = reference().lines().filter_map(|line| line.strip_prefix("# ")).fold(String::new(), |keys, line| {
-        let is_example = line.starts_with("[[") || ["namespace =", "match =", "join =", "publish ="].iter().any(|key| line.starts_with(key));
-        if is_example { keys + line + "\n" } else { keys }
-    });
+    let keys =
+        reference().lines().filter_map(|line| line.strip_prefix("# ")).fold(String::new(), |keys, line| {
+            let is_example = line.starts_with("[[")
+                || ["namespace =", "match =", "join =", "publish ="].iter().any(|key| line.starts_with(key));
+            if is_example { keys + line + "\n" } else { keys }
+        });
     assert_eq!(load(&from_toml("commented.toml", &keys)).unwrap().rooms.len(), 1, "{keys}");
 }
 
 #[test]
 fn the_examples_load() {
     for name in ["minimal.toml", "redis.toml"] {
-        let settings = load(&Sources { file: Some(example(name)), ..Sources::default() }).unwrap_or_else(|e| panic!("{e}"));
+        let settings = load(&Sources { file: Some(example(name)), ..Sources::default() })
+            .unwrap_or_else(|e| panic!("{e}"));
         assert!(!settings.rooms.is_empty(), "{name}");
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct Entry {
     /// As TOML, redacted; `None` where it is not set.
     pub(super) shown: Option<String>,
     pub(super) origin: Origin,
-    /// The default depends on the machine or on other keys, as told by `doc`.
-    pub(super) computed: bool,
+    /// For the reference, where there is no default, or one that is not the same everywhere.
+    pub(super) example: Option<&'static str>,
 }
 
 /// What was read so far.
@@ -112,17 +112,17 @@ impl<'r> Section<'r> {
             .table
             .remove(key)
             .unwrap_or(Node { origin: Origin::Default, value: Value::Table(Table::new()) });
-        let table = self.expect_table(&path, &node);
+        let table = self.expect_table(&path, &node).unwrap_or_default();
         Section { reader: self.reader, path, origin: node.origin, table }.read(read)
     }
 
-    fn expect_table(&mut self, path: &str, node: &Node) -> Table {
+    fn expect_table(&mut self, path: &str, node: &Node) -> Option<Table> {
         if let Value::Table(table) = &node.value {
-            return table.clone();
+            return Some(table.clone());
         }
         let message = format!("{path}: expected a table of keys, found {}", node.value.kind());
         self.reader.errors.push(ConfigError::new(&node.origin, message));
-        Table::new()
+        None
     }
 
     /// A list of tables, `default` where it is not set.
@@ -158,8 +158,7 @@ impl<'r> Section<'r> {
         let mut values = Vec::with_capacity(nodes.len());
         for (index, node) in nodes.into_iter().enumerate() {
             let path = format!("{list_path}[{index}]");
-            let table = self.expect_table(&path, &node);
-            self.reader.sections.push((path.clone(), ""));
+            let Some(table) = self.expect_table(&path, &node) else { continue };
             values.push(Section { reader: self.reader, path, origin: node.origin, table }.read(&mut read));
         }
         values
@@ -185,7 +184,7 @@ impl<'r> Section<'r> {
             },
         };
         let entry =
-            Entry { section: self.path.clone(), key, doc, shown: show(&value), origin, computed: false };
+            Entry { section: self.path.clone(), key, doc, shown: show(&value), origin, example: None };
         self.reader.entries.push(entry);
         value
     }
@@ -194,10 +193,11 @@ impl<'r> Section<'r> {
         self.reader.errors.push(ConfigError::new(origin, format!("{}: {message}", join(&self.path, key))));
     }
 
-    /// Says that the default of the key that was read last is not the same everywhere.
-    pub(super) fn computed(&mut self) {
+    /// What the reference shows, as a comment, for the key that was read last, which has no default that is the same
+    /// everywhere.
+    pub(super) fn example(&mut self, value: &'static str) {
         if let Some(entry) = self.reader.entries.last_mut() {
-            entry.computed = true;
+            entry.example = Some(value);
         }
     }
 

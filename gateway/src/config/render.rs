@@ -59,10 +59,11 @@ pub(super) fn reference(reader: &Reader) -> String {
 
 fn push_entry(out: &mut String, entry: &Entry, commented: &str) {
     push_doc(out, entry.doc);
-    let commented = if entry.computed || entry.shown.is_none() { "# " } else { commented };
-    // The example of a secret is its documentation.
-    let value = if entry.computed { None } else { entry.shown.as_deref() };
-    let _ = writeln!(out, "{commented}{} = {}", entry.key, value.unwrap_or("..."));
+    let _ = match (entry.example, &entry.shown) {
+        (Some(example), _) => writeln!(out, "# {} = {example}", entry.key),
+        (None, Some(value)) => writeln!(out, "{commented}{} = {value}", entry.key),
+        (None, None) => writeln!(out, "# {} is not set", entry.key),
+    };
 }
 
 /// `[server]`, `[adapter.redis]`; `[[rooms]]` for `rooms[0]`.

@@ -55,7 +55,7 @@ fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {
         1..=MAX_SHARDS,
         cores,
     );
-    section.computed();
+    section.example("2");
     let shutdown_timeout = section.milliseconds(
         "shutdown_timeout_ms",
         "How long the node may take from SIGTERM to its exit.",
@@ -158,7 +158,7 @@ fn adapter(section: &mut Section<'_>) -> AdapterSettings {
         &[("memory", false), ("redis", true)],
         has_url,
     );
-    section.computed();
+    section.example("\"redis\"");
     let redis =
         section.section("redis", "The same wire format as @socket.io/redis-adapter and its emitters.", redis);
     if is_redis { AdapterSettings::Redis(redis) } else { AdapterSettings::Memory }
@@ -172,6 +172,7 @@ fn redis(section: &mut Section<'_>) -> RedisSettings {
         checks::redacted_url,
         checks::redis_url,
     );
+    section.example("\"redis://127.0.0.1:6379\"");
     let prefix = section.text(
         "prefix",
         "Start of every channel's name; the `key` option of Socket.IO's adapter and emitters.",

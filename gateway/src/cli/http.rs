@@ -1,0 +1,93 @@
+//! One request to a node's ops listener. A client of our own, because it is sixty lines: plain HTTP on loopback, no
+//! redirects, no proxies, no pool. A crate for it would bring a tree and a choice of TLS that nothing here needs.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use url::Url;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// `body` as JSON makes it a POST.
+pub(super) fn request(base: &str, path: &str, body: Option<&str>) -> anyhow::Result<Response> {
+    let url = Url::parse(base).with_context(|| format!("{base:?} is not a URL"))?;
+    ensure!(url.scheme() == "http", "{base}: expected http://host:port; the ops listener speaks plain HTTP");
+    ensure!(matches!(url.path(), "" | "/"), "{base}: expected http://host:port without a path");
+    let host = url.host_str().with_context(|| format!("{base}: has no host"))?;
+
+    let mut text = String::new();
+    match body {
+        None => text.push_str(&format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")),
+        Some(body) => text.push_str(&format!(
+            "POST {path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )),
+    }
+    // HTTP/1.0: the answer comes whole and ends with the connection, so there are no chunks to put together.
+    let answer = exchange(&url, text.as_bytes()).with_context(|| format!("no answer from {base}"))?;
+    parse(&answer).with_context(|| format!("{base} does not answer in HTTP"))
+}
+
+fn exchange(url: &Url, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let deadline = Instant::now() + TIMEOUT;
+    let mut stream = connect(url, deadline)?;
+    stream.set_write_timeout(Some(remaining(deadline)?))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 8192];
+    loop {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        match stream.read(&mut chunk).map_err(timed_out)? {
+            0 => return Ok(answer),
+            read => answer.extend_from_slice(&chunk[..read]),
+        }
+        ensure!(answer.len() <= MAX_RESPONSE_BYTES, "the answer is larger than {MAX_RESPONSE_BYTES} bytes");
+    }
+}
+
+fn connect(url: &Url, deadline: Instant) -> anyhow::Result<TcpStream> {
+    let mut failure = None;
+    for address in url.socket_addrs(|| None)? {
+        match TcpStream::connect_timeout(&address, remaining(deadline)?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) => Err(error.into()),
+        None => bail!("the host has no address"),
+    }
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(timed_out(io::ErrorKind::WouldBlock.into())) } else { Ok(left) }
+}
+
+/// A socket's timeout comes as `WouldBlock`, whose text says nothing to a user.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    io::Error::new(io::ErrorKind::TimedOut, format!("timed out after {} s", TIMEOUT.as_secs()))
+}
+
+fn parse(answer: &[u8]) -> Option<Response> {
+    let head_bytes = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..head_bytes]).ok()?;
+    let mut status_line = head.lines().next()?.split(' ');
+    status_line.next().filter(|version| version.starts_with("HTTP/1."))?;
+    let status = status_line.next()?.parse().ok()?;
+    let body = String::from_utf8_lossy(&answer[head_bytes + 4..]).trim().to_owned();
+    Some(Response { status, body })
+}

@@ -1,0 +1,229 @@
+//! The binary as its users meet it: what it prints, where, and its exit code.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Command, Output},
+    thread,
+};
+
+fn broadgate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broadgate"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BROADGATE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args);
+    command
+}
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    finish(broadgate(args).output().unwrap())
+}
+
+fn finish(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn file(name: &str, content: &str) -> String {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cli");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(name);
+    fs::write(&path, content).unwrap();
+    path.display().to_string()
+}
+
+/// An ops listener that gives one answer; joins to the request that it got.
+fn answer_once(answer: &'static str) -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let request = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        let mut byte = [0];
+        let complete = |request: &str| {
+            let (head, body) = request.split_once("\r\n\r\n")?;
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            (body.len() == length.map_or(0, |length| length.parse().unwrap())).then_some(())
+        };
+        while complete(&request).is_none() {
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0].into());
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        request
+    });
+    (url, request)
+}
+
+/// An address where nothing listens.
+fn unused() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[test]
+fn version_and_help() {
+    let (code, stdout, _) = run(&["--version"]);
+    assert_eq!((code, &*stdout), (0, concat!("broadgate ", env!("CARGO_PKG_VERSION"), "\n")));
+    let (code, stdout, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    for word in
+        ["serve", "check-config", "print-config", "publish", "healthcheck", "Examples:", "Exit codes:"]
+    {
+        assert!(stdout.contains(word), "{word} in {stdout}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for args in [
+        &["--nonsense"][..],
+        &["publish", "event"],
+        &["publish", "--all", "--room", "a", "event"],
+        &["publish", "--room", "a"],
+    ] {
+        assert_eq!(run(args).0, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn check_config_sums_up_a_good_configuration() {
+    let path =
+        file("good.toml", "[server]\nlisten = \"127.0.0.1:7\"\nshards = 2\n[[rooms]]\nmatch = \"*\"\n");
+    let (code, stdout, stderr) = run(&["check-config", "--config", &path]);
+    let expected =
+        "ok: listen 127.0.0.1:7, ops 127.0.0.1:8081, 2 shards, adapter memory, 1 namespaces, 1 room rules\n";
+    assert_eq!((code, &*stdout, &*stderr), (0, expected, ""));
+    let (code, stdout, _) = run(&["check-config"]);
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("ok: development mode, everything open; listen 127.0.0.1:8080"), "{stdout}");
+}
+
+#[test]
+fn check_config_reports_every_fault_and_fails() {
+    let path = file("bad.toml", "[server]\nlisen = \"127.0.0.1:7\"\nshards = 0\n");
+    let (code, stdout, stderr) = run(&["check-config", "--config", &path]);
+    let expected = format!(
+        "{path}:3: server.shards: expected an integer from 1 to 64, found 0\n\
+         {path}:2: unknown key \"server.lisen\": did you mean \"server.listen\"?\n\
+         2 errors in the configuration\n"
+    );
+    assert_eq!((code, stdout, stderr), (1, String::new(), expected));
+}
+
+#[test]
+fn serve_refuses_a_faulty_configuration_with_or_without_its_name() {
+    for args in [&["serve", "--listen", "nowhere"][..], &["--listen", "nowhere"]] {
+        let (code, _, stderr) = run(args);
+        assert_eq!(code, 1);
+        assert!(stderr.starts_with("--listen: server.listen: expected an IP address"), "{stderr}");
+    }
+}
+
+#[test]
+fn print_config_shows_where_each_value_comes_from_and_no_password() {
+    let mut command = broadgate(&["print-config", "--listen", "127.0.0.1:9"]);
+    command.env("BROADGATE__ADAPTER__REDIS__URL", "redis://:tops3cret@127.0.0.1:6379");
+    let (code, stdout, stderr) = finish(command.output().unwrap());
+    assert_eq!((code, &*stderr), (0, ""));
+    assert!(stdout.contains("listen = \"127.0.0.1:9\"  # --listen\n"), "{stdout}");
+    assert!(
+        stdout.contains("url = \"redis://:***@127.0.0.1:6379\"  # BROADGATE__ADAPTER__REDIS__URL\n"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("tops3cret"));
+}
+
+#[test]
+fn print_config_gives_the_reference() {
+    let (code, stdout, _) = run(&["print-config", "--reference"]);
+    assert_eq!((code, stdout), (0, broadgate::config::reference()));
+}
+
+#[test]
+fn healthcheck_asks_readyz() {
+    let (url, request) = answer_once("HTTP/1.0 200 OK\r\n\r\nready");
+    assert_eq!(run(&["healthcheck", "--ops", &url]), (0, "ready\n".to_owned(), String::new()));
+    assert!(request.join().unwrap().starts_with("GET /readyz HTTP/1.0\r\n"));
+
+    let (url, request) = answer_once("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\ndraining");
+    assert_eq!(
+        run(&["healthcheck", "--ops", &url]),
+        (1, String::new(), "not ready: 503 draining\n".to_owned())
+    );
+    request.join().unwrap();
+}
+
+#[test]
+fn healthcheck_of_nothing_fails() {
+    let url = unused();
+    let (code, _, stderr) = run(&["healthcheck", "--ops", &url]);
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with(&format!("no answer from {url}: ")), "{stderr}");
+    for (url, expected) in [
+        (
+            "https://127.0.0.1:1",
+            "https://127.0.0.1:1: expected http://host:port; the ops listener speaks plain HTTP\n",
+        ),
+        ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x: expected http://host:port without a path\n"),
+    ] {
+        assert_eq!(run(&["healthcheck", "--ops", url]), (1, String::new(), expected.to_owned()));
+    }
+    let (url, request) = answer_once("SSH-2.0-OpenSSH\r\n\r\n");
+    assert_eq!(run(&["healthcheck", "--ops", &url]).2, format!("{url} does not answer in HTTP\n"));
+    request.join().unwrap();
+}
+
+#[test]
+fn publish_through_a_node_sends_what_was_said() {
+    let (url, request) = answer_once("HTTP/1.0 200 OK\r\n\r\n{\"ok\":true}");
+    let args = [
+        "publish",
+        "--ops",
+        &url,
+        "--room",
+        "news",
+        "--room",
+        "sport",
+        "--except",
+        "staff",
+        "headline",
+        "{\"a\":1}",
+        "-2",
+        "plain words",
+    ];
+    let (code, stdout, stderr) = run(&args);
+    let expected = format!("published to news, sport of / through {url}: {{\"ok\":true}}\n");
+    assert_eq!((code, stdout, stderr), (0, expected, String::new()));
+    let request = request.join().unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /api/v1/publish HTTP/1.0\r\n"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let expected = serde_json::json!({
+        "namespace": "/", "rooms": ["news", "sport"], "except": ["staff"], "event": "headline",
+        "args": [{"a": 1}, -2, "plain words"],
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn publish_says_why_it_failed() {
+    let (url, request) = answer_once("HTTP/1.0 400 Bad Request\r\n\r\n{\"error\":\"no\"}");
+    let (code, _, stderr) = run(&["publish", "--ops", &url, "--all", "event"]);
+    assert_eq!((code, stderr), (1, format!("{url} refused it: 400 {{\"error\":\"no\"}}\n")));
+    request.join().unwrap();
+
+    let url = unused();
+    let (code, _, stderr) = run(&["publish", "--ops", &url, "--room", "news", "event"]);
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with(&format!("no answer from {url}: ")), "{stderr}");
+
+    let (code, _, stderr) = run(&["publish", "--namespace", "chat", "--all", "event"]);
+    assert_eq!((code, &*stderr), (1, "\"chat\": a namespace starts with a slash\n"));
+}
