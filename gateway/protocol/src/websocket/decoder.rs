@@ -114,7 +114,6 @@ impl Decoder {
         if is_alone && payload_bytes <= input.len() {
             let payload = take(input, payload_bytes);
             mask::apply(payload, header.mask);
-            self.free_if_empty();
             return Ok(Step::InInput(header.opcode, payload));
         }
         let partial = self.partial.get_or_insert_default();
@@ -150,17 +149,13 @@ impl Decoder {
         if fits { Ok(payload_bytes) } else { Err(Violation::TooBig) }
     }
 
-    /// Lets go of what the last call handed out.
+    /// Lets go of what the last call handed out, and of the box when nothing is left in it.
     fn release(&mut self) {
         if let Some(partial) = &mut self.partial {
             partial.release();
-            self.free_if_empty();
-        }
-    }
-
-    fn free_if_empty(&mut self) {
-        if self.partial.as_deref().is_some_and(Partial::is_empty) {
-            self.partial = None;
+            if partial.is_empty() {
+                self.partial = None;
+            }
         }
     }
 }

@@ -105,7 +105,7 @@ impl Partial {
         frame.remaining_bytes -= payload.len();
 
         match &mut self.message {
-            Some(message) if !frame.opcode.is_control() => message.push(payload, frame.remaining_bytes)?,
+            Some(message) if !frame.opcode.is_control() => message.push(payload)?,
             _ => self.control.extend_from_slice(payload),
         }
         if frame.remaining_bytes > 0 {
@@ -140,12 +140,8 @@ impl Partial {
 }
 
 impl Message {
-    /// Appends a piece; `announced_bytes` of its frame are still to come.
-    fn push(&mut self, piece: &[u8], announced_bytes: usize) -> Result<(), Violation> {
-        // Doubles as it grows, but not past the end of the frame: nothing is allocated for an announcement alone.
-        if self.bytes.capacity() - self.bytes.len() < piece.len() {
-            self.bytes.reserve_exact(piece.len() + announced_bytes.min(self.bytes.len()));
-        }
+    /// Appends a piece. The buffer grows by doubling, with what has come, never by what a header announces.
+    fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
         self.bytes.extend_from_slice(piece);
         if self.opcode == OpCode::Text { self.check_text() } else { Ok(()) }
     }

@@ -43,6 +43,10 @@ fn section_2_1_placeholders() {
         r#"["a",{"_placeholder":true,"num":99999999999999999999999}]"#,
         r#"["a",{"x":[1,{"y":{"_placeholder":true,"num":2}}]}]"#,
         r#"["a",{"x":{},"_placeholder":true,"y":[],"num":2}]"#,
+        // After strings that end otherwise than they seem to.
+        r#"["a","\"",{"_placeholder":true,"num":2}]"#,
+        r#"["a","\\",{"_placeholder":true,"num":2}]"#,
+        r#"["a","\\\"{",{"_placeholder":true,"num":2}]"#,
         // As JSON.parse sees it.
         r#"["a",{"\u005fplaceholder":true,"n\u0075m":2}]"#,
         r#"["a",{"_placeholder":false,"_placeholder":true,"num":2}]"#,
