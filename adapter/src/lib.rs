@@ -1,10 +1,26 @@
 //! Fan-out between Broadgate nodes.
 //!
 //! One trait, [`Engine`]: publish a [`Broadcast`] to the other nodes, hold interest in rooms, and hand what arrives
-//! to an [`EventSink`]. Two engines: [`memory`] (one process) and `redis` (the wire format of the Socket.IO Redis
-//! adapter, so that emitters and Node.js servers share the cluster).
+//! to an [`EventSink`]. Two engines implement it, and one suite (`tests/conformance.rs`) runs on both.
+//!
+//! The map:
+//!
+//! | module | what | kind |
+//! |---|---|---|
+//! | `engine` | the trait and the values that cross it, all public here | contract |
+//! | [`memory`] | one node alone, or several nodes of one process on a bus | engine |
+//! | [`redis`] | nodes over Redis pub/sub, together with Node.js servers and emitters | engine, I/O |
+//! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
+//! | [`wire`] | channels, the msgpack tuple, the plain JSON form (wire.md 3.1 and 4) | pure codec |
+//! | [`emitter`] | publishing without being a node | pure, and one call with I/O |
+//!
+//! `redis` may use everything; `interest` and `wire` know neither tokio nor the driver nor a clock.
+//!
+//! Promises of delivery: at most once; messages of one publisher to one room in order; after [`Event::Subscribed`],
+//! what is published to the room arrives, unless an [`Event::Gap`] says that messages may be missing.
 
 mod counters;
+pub mod emitter;
 mod engine;
 pub mod interest;
 pub mod memory;

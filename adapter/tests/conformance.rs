@@ -1,44 +1,389 @@
-//! What every engine must do, on two nodes of each.
+//! What every engine must do: one suite, run on two nodes of each engine.
 
 mod support;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use broadgate_adapter::{Engine, MemoryBus, MemoryEngine, RedisConfig, RedisEngine, SubscriberId};
+use broadgate_adapter::{
+    Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, RedisConfig, RedisEngine,
+    SubscriberId, emitter,
+};
+use bytes::Bytes;
 use support::{Recorder, event, eventually, join, numbered, redis_server::RedisServer};
+
+const SHARD: SubscriberId = SubscriberId(0);
+const OTHER_SHARD: SubscriberId = SubscriberId(63);
 
 struct Node {
     engine: Arc<dyn Engine>,
     recorder: Arc<Recorder>,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn smoke() {
-    let server = RedisServer::start();
-    let a = redis_node(&server, "uidA01", "aaa");
-    let b = redis_node(&server, "uidB01", "bbb");
-    for node in [&a, &b] {
-        eventually("the links", || {
-            node.engine.metrics().publish_link_up == 1 && node.engine.metrics().subscriptions_confirmed == 2
-        })
-        .await;
+impl Node {
+    async fn join(&self, room: &str) {
+        join(&*self.engine, &self.recorder, SHARD, room).await;
     }
-    join(&*b.engine, &b.recorder, SubscriberId(3), "news").await;
-    a.engine.publish(numbered(&["news"], 1)).await.expect("it is taken");
-    eventually("delivery", || b.recorder.json() == ["[\"message\",1]"]).await;
-    let start = std::time::Instant::now();
-    for n in 0..100_000 {
-        drop(a.engine.publish(numbered(&["news"], n)));
+
+    fn leave(&self, room: &str) {
+        self.engine.unsubscribe(SHARD, &Arc::from("/"), &Arc::from(room));
     }
-    eventually("delivery", || b.recorder.count(|_| true) == 100_002).await;
-    eprintln!("{:?}", start.elapsed());
-    let _ = event;
-    let _ = (MemoryBus::new(), MemoryEngine::start);
+
+    async fn publish(&self, broadcast: Arc<Broadcast>) {
+        self.engine.publish(broadcast).await.expect("the broadcast is taken");
+    }
 }
 
-fn redis_node(server: &RedisServer, uid: &str, prefix: &str) -> Node {
+/// Two nodes, and what keeps them connected.
+struct Cluster {
+    a: Node,
+    b: Node,
+    server: Option<RedisServer>,
+}
+
+impl Cluster {
+    fn memory() -> Self {
+        let bus = MemoryBus::new();
+        let node = || {
+            let recorder = Arc::new(Recorder::default());
+            Node { engine: MemoryEngine::start(&bus, Arc::clone(&recorder) as _), recorder }
+        };
+        Self { a: node(), b: node(), server: None }
+    }
+
+    async fn redis() -> Self {
+        let server = RedisServer::start();
+        let a = redis_node(&server, "nodeA_", "AAA").await;
+        let b = redis_node(&server, "nodeB_", "BBB").await;
+        Self { a, b, server: Some(server) }
+    }
+
+    /// When this arrives, everything that A published before has arrived, too.
+    async fn settle(&self) {
+        let mark = event(&[], &[], "[\"settled\"]");
+        self.a.publish(Arc::clone(&mark)).await;
+        let arrived = |event: &Event| matches!(event, Event::Broadcast(broadcast) if *broadcast == mark);
+        eventually("the last message", || self.b.recorder.count(arrived) > 0).await;
+        self.b.recorder.remove(arrived);
+    }
+}
+
+fn redis_config(server: &RedisServer, uid: &str, node_prefix: &str) -> RedisConfig {
+    RedisConfig {
+        unsubscribe_delay: Duration::from_millis(300),
+        ..RedisConfig::new(server.url(), uid, node_prefix)
+    }
+}
+
+async fn redis_node(server: &RedisServer, uid: &str, node_prefix: &str) -> Node {
     let recorder = Arc::new(Recorder::default());
-    let engine =
-        RedisEngine::start(RedisConfig::new(server.url(), uid, prefix), Arc::clone(&recorder) as _).unwrap();
+    let config = redis_config(server, uid, node_prefix);
+    let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
+    eventually("the links of a node", || {
+        let metrics = engine.metrics();
+        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 2
+    })
+    .await;
     Node { engine, recorder }
+}
+
+/// Makes a test of each engine from one function over a cluster.
+macro_rules! on_every_engine {
+    ($($name:ident)+) => {
+        mod memory {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(super::Cluster::memory()).await;
+                }
+            )+
+        }
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(super::Cluster::redis().await).await;
+                }
+            )+
+        }
+    };
+}
+
+on_every_engine! {
+    a_broadcast_reaches_the_other_node_whole
+    a_broadcast_never_comes_back_to_its_publisher
+    messages_keep_the_order_of_the_calls_though_nobody_awaits_them
+    a_node_without_the_room_is_not_bothered
+    what_is_published_after_the_confirmation_arrives
+    several_rooms_and_everyone_reach_every_node
+    subscribing_is_idempotent_and_per_subscriber
+    after_shutdown_nothing_is_published
+}
+
+async fn a_broadcast_reaches_the_other_node_whole(cluster: Cluster) {
+    cluster.b.join("news").await;
+    let broadcast = Arc::new(Broadcast {
+        namespace: "/".into(),
+        rooms: vec!["news".into()],
+        except: vec!["muted".into(), "aSocketId".into()],
+        flags: Flags { volatile: true, no_compress: true },
+        packet: EventPacket {
+            json: r#"["photo",{"a":[1,-5,0.5,"é\n"],"file":{"_placeholder":true,"num":0}},{"_placeholder":true,"num":1}]"#
+                .into(),
+            attachments: vec![Bytes::from_static(&[0, 255, 128]), Bytes::from_static(b"")],
+        },
+    });
+    cluster.a.publish(Arc::clone(&broadcast)).await;
+    eventually("the broadcast", || !cluster.b.recorder.broadcasts().is_empty()).await;
+    assert_eq!(cluster.b.recorder.broadcasts(), [broadcast]);
+}
+
+async fn a_broadcast_never_comes_back_to_its_publisher(cluster: Cluster) {
+    cluster.a.join("news").await;
+    cluster.a.publish(numbered(&["news"], 1)).await;
+    cluster.a.publish(numbered(&[], 2)).await;
+    cluster.b.publish(numbered(&["news"], 3)).await;
+    eventually("B's message", || !cluster.a.recorder.json().is_empty()).await;
+    // A's own came before, on the same link.
+    assert_eq!(cluster.a.recorder.json(), [r#"["message",3]"#]);
+}
+
+async fn messages_keep_the_order_of_the_calls_though_nobody_awaits_them(cluster: Cluster) {
+    const COUNT: usize = 10_000;
+    cluster.b.join("news").await;
+    for number in 0..COUNT {
+        drop(cluster.a.engine.publish(numbered(&["news"], number)));
+    }
+    eventually("all messages", || cluster.b.recorder.json().len() >= COUNT).await;
+    let expected: Vec<_> = (0..COUNT).map(|number| format!("[\"message\",{number}]")).collect();
+    assert!(cluster.b.recorder.json() == expected, "the order has changed");
+    assert_eq!(cluster.a.engine.metrics().published_total, COUNT as u64);
+}
+
+async fn a_node_without_the_room_is_not_bothered(cluster: Cluster) {
+    cluster.b.join("news").await;
+    cluster.settle().await;
+    let before = cluster.b.engine.metrics();
+    for number in 0..100 {
+        cluster.a.publish(numbered(&["sports"], number)).await;
+    }
+    cluster.a.publish(numbered(&["news"], 100)).await;
+    eventually("the room's message", || !cluster.b.recorder.json().is_empty()).await;
+    assert_eq!(cluster.b.recorder.json(), [r#"["message",100]"#]);
+    // Nothing else came over the wire.
+    assert_eq!(cluster.b.engine.metrics().received_total, before.received_total + 1);
+    assert_eq!(cluster.b.engine.metrics().skipped_own_total, 0);
+}
+
+async fn what_is_published_after_the_confirmation_arrives(cluster: Cluster) {
+    let loaded = Arc::new(AtomicBool::new(true));
+    let load = {
+        let (loaded, engine) = (Arc::clone(&loaded), Arc::clone(&cluster.a.engine));
+        tokio::spawn(async move {
+            while loaded.load(Ordering::Relaxed) {
+                let publishes: Vec<_> =
+                    (0..64).map(|_| engine.publish(event(&[], &[], "[\"load\"]"))).collect();
+                for publish in publishes {
+                    publish.await.expect("the broadcast is taken");
+                }
+            }
+        })
+    };
+    let is_load = |event: &Event| matches!(event, Event::Broadcast(broadcast) if &*broadcast.packet.json == "[\"load\"]");
+    eventually("the load", || cluster.b.recorder.count(is_load) > 0).await;
+    for number in 0..300 {
+        let room = format!("room{number}");
+        cluster.b.join(&room).await;
+        cluster.a.publish(numbered(&[&room], number)).await;
+    }
+    loaded.store(false, Ordering::Relaxed);
+    load.await.expect("the load ends well");
+    cluster.settle().await;
+    cluster.b.recorder.remove(is_load);
+    let expected: Vec<_> = (0..300).map(|number| format!("[\"message\",{number}]")).collect();
+    assert_eq!(cluster.b.recorder.json(), expected);
+}
+
+async fn several_rooms_and_everyone_reach_every_node(cluster: Cluster) {
+    cluster.a.publish(event(&["x", "y"], &["z"], r#"["several"]"#)).await;
+    cluster.a.publish(event(&[], &["z"], r#"["everyone"]"#)).await;
+    eventually("both", || cluster.b.recorder.broadcasts().len() == 2).await;
+    let broadcasts = cluster.b.recorder.broadcasts();
+    assert_eq!(*broadcasts[0], *event(&["x", "y"], &["z"], r#"["several"]"#));
+    assert_eq!(*broadcasts[1], *event(&[], &["z"], r#"["everyone"]"#));
+}
+
+async fn subscribing_is_idempotent_and_per_subscriber(cluster: Cluster) {
+    cluster.b.join("news").await;
+    cluster.b.join("news").await;
+    join(&*cluster.b.engine, &cluster.b.recorder, OTHER_SHARD, "news").await;
+    // One of two leaves: the room is still wanted.
+    cluster.b.leave("news");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    cluster.a.publish(numbered(&["news"], 1)).await;
+    eventually("the message", || !cluster.b.recorder.json().is_empty()).await;
+    cluster.settle().await;
+    assert_eq!(cluster.b.recorder.json(), [r#"["message",1]"#]);
+}
+
+async fn after_shutdown_nothing_is_published(cluster: Cluster) {
+    cluster.a.engine.shutdown().await;
+    assert!(cluster.a.engine.publish(numbered(&[], 1)).await.is_err());
+    assert_eq!(cluster.a.engine.metrics().publish_failed_total, 1);
+    cluster.b.engine.shutdown().await;
+}
+
+// What only Redis has: names of channels that others see.
+
+impl Cluster {
+    async fn redis_command<T: ::redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        self.server.as_ref().expect("it is a cluster over Redis").command(words).await
+    }
+
+    async fn channels(&self) -> Vec<String> {
+        let mut channels: Vec<String> = self.redis_command(&["PUBSUB", "CHANNELS"]).await;
+        channels.sort();
+        channels
+    }
+
+    async fn eventually_channels(&self, expected: &[&str]) {
+        let start = std::time::Instant::now();
+        while self.channels().await != expected {
+            assert!(start.elapsed() < support::DEADLINE, "still {:?}", self.channels().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_wanted_rooms_are_subscribed() {
+    let cluster = Cluster::redis().await;
+    cluster.b.join("news").await;
+    cluster.b.join("BBBownSocket").await;
+    assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
+    let patterns: u64 = cluster.redis_command(&["PUBSUB", "NUMPAT"]).await;
+    assert_eq!(patterns, 2);
+    let subscriptions: Vec<::redis::Value> =
+        cluster.redis_command(&["PUBSUB", "NUMSUB", "socket.io#/#news#"]).await;
+    assert_eq!(subscriptions[1], ::redis::Value::Int(1));
+}
+
+#[tokio::test]
+async fn a_room_is_unsubscribed_late() {
+    let cluster = Cluster::redis().await;
+    cluster.b.join("news").await;
+    cluster.b.leave("news");
+    assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 2);
+    cluster.eventually_channels(&["socket.io#/#"]).await;
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 2);
+
+    cluster.b.join("news").await;
+    cluster.a.publish(numbered(&["news"], 1)).await;
+    eventually("the message", || !cluster.b.recorder.json().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_room_that_flaps_causes_no_traffic() {
+    let cluster = Cluster::redis().await;
+    cluster.b.join("news").await;
+    let before: String = cluster.redis_command(&["INFO", "commandstats"]).await;
+    for _ in 0..1000 {
+        cluster.b.leave("news");
+        cluster.b.join("news").await;
+    }
+    let after: String = cluster.redis_command(&["INFO", "commandstats"]).await;
+    for command in ["cmdstat_subscribe:", "cmdstat_unsubscribe:"] {
+        let line = |info: &str| info.lines().find(|line| line.starts_with(command)).map(str::to_owned);
+        assert_eq!(line(&before), line(&after));
+    }
+}
+
+#[tokio::test]
+async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern() {
+    let cluster = Cluster::redis().await;
+    let socket = "BBBsocketId0123456789";
+    cluster.a.publish(numbered(&[socket], 1)).await;
+    // A room of that name, joined by a client, does not make a second subscription.
+    cluster.b.join(socket).await;
+    cluster.a.publish(numbered(&[socket], 2)).await;
+    cluster.a.publish(numbered(&["AAAsocketId0123456789"], 3)).await;
+    cluster.settle().await;
+    assert_eq!(cluster.b.recorder.json(), [r#"["message",1]"#, r#"["message",2]"#]);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 2);
+}
+
+#[tokio::test]
+async fn glob_characters_in_names_match_only_themselves() {
+    let server = RedisServer::start();
+    let cluster = Cluster {
+        a: redis_node(&server, "nodeA_", "A").await,
+        b: redis_node(&server, "nodeB_", "[ab]*?\\").await,
+        server: Some(server),
+    };
+    cluster.a.publish(numbered(&["a-room"], 1)).await;
+    cluster.a.publish(numbered(&["[ab]*?\\socket"], 2)).await;
+    cluster.settle().await;
+    assert_eq!(cluster.b.recorder.json(), [r#"["message",2]"#]);
+}
+
+#[tokio::test]
+async fn the_plain_json_form_is_delivered() {
+    let cluster = Cluster::redis().await;
+    cluster.b.join("news").await;
+    let text = r#"{"event":"headline","data":{"title":"hi"},"except":"muted","volatile":true}"#;
+    let receivers: u64 = cluster.redis_command(&["PUBLISH", "socket.io#/#news#", text]).await;
+    assert_eq!(receivers, 1);
+    eventually("the message", || !cluster.b.recorder.broadcasts().is_empty()).await;
+    let broadcast = &cluster.b.recorder.broadcasts()[0];
+    assert_eq!(&*broadcast.packet.json, r#"["headline",{"title":"hi"}]"#);
+    assert_eq!(broadcast.rooms, [Box::<str>::from("news")]);
+    assert_eq!(broadcast.except, [Box::<str>::from("muted")]);
+    assert!(broadcast.flags.volatile);
+}
+
+#[tokio::test]
+async fn an_emitter_in_rust_reaches_the_nodes_with_members() {
+    let cluster = Cluster::redis().await;
+    cluster.b.join("news").await;
+    let url = cluster.server.as_ref().expect("it has a server").url();
+    let to_room = emitter::publish_once(&url, "socket.io", &numbered(&["news"], 1)).await;
+    assert_eq!(to_room.expect("it is published"), 1);
+    let to_all = emitter::publish_once(&url, "socket.io", &numbered(&[], 2)).await;
+    assert_eq!(to_all.expect("it is published"), 2);
+    eventually("both", || cluster.b.recorder.json().len() == 2).await;
+    eventually("the second", || cluster.a.recorder.json() == [r#"["message",2]"#]).await;
+}
+
+#[tokio::test]
+async fn namespaces_and_prefixes_are_kept_apart() {
+    let server = RedisServer::start();
+    let recorder = Arc::new(Recorder::default());
+    let config =
+        RedisConfig { namespaces: vec!["/".into(), "/chat".into()], ..redis_config(&server, "nodeB_", "B") };
+    let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
+    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 4).await;
+    let in_chat = |json: &str| Broadcast { namespace: "/chat".into(), ..(*event(&[], &[], json)).clone() };
+    let url = server.url();
+    for (prefix, broadcast) in [("other", in_chat("[\"no\"]")), ("socket.io", in_chat("[\"yes\"]"))] {
+        emitter::publish_once(&url, prefix, &broadcast).await.expect("it is published");
+    }
+    eventually("the message", || !recorder.broadcasts().is_empty()).await;
+    assert_eq!(*recorder.broadcasts()[0], in_chat("[\"yes\"]"));
+}
+
+#[tokio::test]
+async fn many_rooms_at_once_are_all_confirmed() {
+    let cluster = Cluster::redis().await;
+    let namespace = Arc::from("/");
+    for number in 0..20_000 {
+        cluster.b.engine.subscribe(SHARD, &namespace, &Arc::from(format!("room{number}")));
+    }
+    eventually("all confirmations", || cluster.b.recorder.count(|_| true) == 20_000).await;
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_002);
 }

@@ -110,7 +110,7 @@ pub enum StartError {
 }
 
 /// The server of `url`, to be spoken to in RESP3, which alone carries messages beside answers.
-pub(super) fn client(url: &str) -> Result<Client, StartError> {
+pub(crate) fn client(url: &str) -> Result<Client, StartError> {
     if url.starts_with("rediss:") {
         return Err(StartError::Tls);
     }
@@ -122,7 +122,7 @@ pub(super) fn client(url: &str) -> Result<Client, StartError> {
     Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| StartError::Url)
 }
 
-pub(super) fn connection_config(connect_timeout: Duration) -> AsyncConnectionConfig {
+pub(crate) fn connection_config(connect_timeout: Duration) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(connect_timeout))
         // The callers have their own deadlines.

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use config::{RedisConfig, StartError};
+pub(crate) use config::{client, connection_config};
 
 use crate::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,

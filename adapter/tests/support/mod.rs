@@ -65,8 +65,8 @@ impl Recorder {
             .collect()
     }
 
-    pub fn clear(&self) {
-        self.events.lock().clear();
+    pub fn remove(&self, matches: impl Fn(&Event) -> bool) {
+        self.events.lock().retain(|event| !matches(event));
     }
 }
 

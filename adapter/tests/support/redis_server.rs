@@ -2,7 +2,7 @@
 
 use std::{
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -23,7 +23,6 @@ impl RedisServer {
     }
 
     /// Starts a server that wants a password.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub fn start_with_password(password: &str) -> Self {
         Self::launch(free_port(), Some(password.to_owned()))
     }
@@ -44,33 +43,46 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// A connection for a test's own commands.
+    pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        let mut info: redis::ConnectionInfo = self.url().parse().expect("the URL is valid");
+        if let Some(password) = &self.password {
+            let settings = info.redis_settings().clone().set_password(password);
+            info = info.set_redis_settings(settings);
+        }
+        let client = redis::Client::open(info).expect("the URL is valid");
+        client.get_multiplexed_async_connection().await.expect("the server takes connections")
+    }
+
+    /// Runs a command on a connection of its own.
+    pub async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut self.connect().await).await.expect("the command is valid")
+    }
+
     /// SIGKILL: every connection is cut, nothing is said.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub fn kill(&mut self) {
         self.child.kill().expect("the server runs");
         self.child.wait().expect("the server can be waited for");
     }
 
     /// Starts it again on its port, after [`RedisServer::kill`].
-    #[allow(dead_code, reason = "not every test needs it")]
     pub fn restart(&mut self) {
         self.child = spawn(self.port, self.password.as_deref(), &self.directory);
         self.wait_until_ready();
     }
 
     /// SIGSTOP: connections stay open, nothing answers.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
     /// SIGCONT.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub fn resume(&self) {
         self.signal("-CONT");
     }
 
-    #[allow(dead_code, reason = "not every test needs it")]
     fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(status.expect("kill can be run").success());
@@ -97,7 +109,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, password: Option<&str>, directory: &PathBuf) -> Child {
+fn spawn(port: u16, password: Option<&str>, directory: &Path) -> Child {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.args(["--dir", directory.to_str().expect("the path is UTF-8")]);

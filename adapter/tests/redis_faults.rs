@@ -1,0 +1,393 @@
+//! The Redis engine against a server that dies, hangs, cuts links, refuses, and passes on rubbish.
+
+mod support;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use broadgate_adapter::{Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId};
+use parking_lot::Mutex;
+use support::{Recorder, event, eventually, join, numbered, redis_server::RedisServer};
+use tracing_subscriber::fmt::MakeWriter;
+
+const SHARD: SubscriberId = SubscriberId(1);
+
+struct Node {
+    engine: Arc<RedisEngine>,
+    recorder: Arc<Recorder>,
+}
+
+fn start(server: &RedisServer, uid: &str) -> Node {
+    let config = RedisConfig {
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(500),
+        publish_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_millis(500),
+        ..RedisConfig::new(server.url(), uid, uid)
+    };
+    start_with(config)
+}
+
+fn start_with(config: RedisConfig) -> Node {
+    let recorder = Arc::new(Recorder::default());
+    let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
+    Node { engine, recorder }
+}
+
+impl Node {
+    async fn ready(&self) {
+        eventually("both links and all subscriptions", || {
+            let metrics = self.engine.metrics();
+            metrics.publish_link_up == 1
+                && metrics.subscribe_link_up == 1
+                && metrics.subscriptions_confirmed == metrics.subscriptions_desired
+        })
+        .await;
+    }
+
+    fn links_lost(&self) -> usize {
+        self.recorder.count(|event| matches!(event, Event::LinkLost { .. }))
+    }
+}
+
+/// Publishes numbers to the room `load` until stopped, and counts what failed.
+struct Load {
+    running: Arc<AtomicBool>,
+    failed: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Load {
+    fn start(engine: &Arc<RedisEngine>) -> Self {
+        let (running, failed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let task = {
+            let (engine, running, failed) = (Arc::clone(engine), Arc::clone(&running), Arc::clone(&failed));
+            tokio::spawn(async move {
+                let mut number = 0;
+                while running.load(Ordering::Relaxed) {
+                    let publishes: Vec<_> = (0..32)
+                        .map(|_| {
+                            number += 1;
+                            engine.publish(numbered(&["load"], number))
+                        })
+                        .collect();
+                    for publish in publishes {
+                        failed.fetch_add(publish.await.is_err().into(), Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+        };
+        Self { running, failed, task }
+    }
+
+    async fn stop(self) {
+        self.running.store(false, Ordering::Relaxed);
+        self.task.await.expect("the load ends well");
+    }
+}
+
+/// What arrived keeps its order, and nothing twice.
+fn assert_each_once_in_order(recorder: &Recorder) {
+    let numbers: Vec<u64> = recorder
+        .json()
+        .iter()
+        .filter_map(|json| json.strip_prefix("[\"message\",")?.strip_suffix(']')?.parse().ok())
+        .collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "a message came twice or late");
+}
+
+/// Both nodes get each other's messages again.
+async fn assert_working(a: &Node, b: &Node) {
+    for (from, to, name) in [(a, b, "\"a to b\""), (b, a, "\"b to a\"")] {
+        from.engine.publish(event(&["load"], &[], &format!("[{name}]"))).await.expect("the link is up");
+        eventually(name, || to.recorder.json().contains(&format!("[{name}]"))).await;
+    }
+}
+
+async fn two_nodes_in_one_room(server: &RedisServer) -> (Node, Node) {
+    let nodes = (start(server, "nodeA_"), start(server, "nodeB_"));
+    for node in [&nodes.0, &nodes.1] {
+        node.ready().await;
+        join(&*node.engine, &node.recorder, SHARD, "load").await;
+    }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_started_again_is_found_again() {
+    let mut server = RedisServer::start();
+    let (a, b) = two_nodes_in_one_room(&server).await;
+    let load = Load::start(&a.engine);
+    eventually("load", || b.recorder.json().len() > 100).await;
+
+    server.kill();
+    for node in [&a, &b] {
+        eventually("the loss", || node.links_lost() == 1 && node.engine.metrics().publish_link_up == 0).await;
+        assert_eq!(node.engine.metrics().subscribe_link_up, 0);
+        assert_eq!(node.engine.metrics().subscriptions_confirmed, 0);
+    }
+    assert_eq!(b.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
+    // What is wanted during the outage is confirmed after it; what was wanted is not told again.
+    b.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("later"));
+    b.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("nodeB_socket"));
+    b.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("given up"));
+    b.engine.unsubscribe(SHARD, &Arc::from("/"), &Arc::from("given up"));
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(b.recorder.subscribed(SHARD, "later"), 0);
+
+    server.restart();
+    for node in [&a, &b] {
+        eventually("the gap", || node.recorder.gaps_ms().len() == 1).await;
+        node.ready().await;
+        assert!(node.recorder.gaps_ms()[0] >= 400, "{:?}", node.recorder.gaps_ms());
+        assert_eq!(node.engine.metrics().reconnects_total, 1);
+        assert_eq!(node.engine.metrics().gaps_total, 1);
+    }
+    eventually("the later room", || b.recorder.subscribed(SHARD, "later") == 1).await;
+    eventually("the socket's room", || b.recorder.subscribed(SHARD, "nodeB_socket") == 1).await;
+    assert_eq!(b.recorder.subscribed(SHARD, "given up"), 0);
+    assert_eq!(b.recorder.subscribed(SHARD, "load"), 1);
+    assert_working(&a, &b).await;
+    assert!(load.failed.load(Ordering::Relaxed) > 0, "publishes failed meanwhile");
+    load.stop().await;
+    assert_each_once_in_order(&b.recorder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_noticed_and_found_again() {
+    let server = RedisServer::start();
+    let (a, b) = two_nodes_in_one_room(&server).await;
+    let load = Load::start(&a.engine);
+    eventually("load", || b.recorder.json().len() > 100).await;
+
+    server.pause();
+    for node in [&a, &b] {
+        eventually("the loss", || node.links_lost() == 1 && node.engine.metrics().publish_link_up == 0).await;
+    }
+    assert_eq!(a.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
+    server.resume();
+
+    for node in [&a, &b] {
+        eventually("the gap", || node.recorder.gaps_ms().len() == 1).await;
+        node.ready().await;
+    }
+    assert_working(&a, &b).await;
+    load.stop().await;
+    assert_each_once_in_order(&b.recorder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_cut_come_back() {
+    let server = RedisServer::start();
+    let (a, b) = two_nodes_in_one_room(&server).await;
+    let load = Load::start(&a.engine);
+    for round in 1..=5 {
+        let arrived = b.recorder.json().len();
+        eventually("load", || b.recorder.json().len() > arrived + 100).await;
+        let cut: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        assert_eq!(cut, 2, "one subscribe link of each node");
+        for node in [&a, &b] {
+            eventually("the gap", || node.recorder.gaps_ms().len() == round).await;
+            node.ready().await;
+        }
+    }
+    // The publish links, too.
+    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    a.ready().await;
+    eventually("publishing", || a.engine.metrics().publish_link_up == 1).await;
+    load.stop().await;
+    for node in [&a, &b] {
+        node.ready().await;
+    }
+    assert_working(&a, &b).await;
+    assert_each_once_in_order(&b.recorder);
+}
+
+#[tokio::test]
+async fn an_engine_starts_before_its_server() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let node = start(&server, "nodeA_");
+    node.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("news"));
+    assert_eq!(node.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
+    server.restart();
+    eventually("the room", || node.recorder.subscribed(SHARD, "news") == 1).await;
+    // Nothing was connected before, so nothing can be missing.
+    assert!(node.recorder.gaps_ms().is_empty());
+}
+
+#[tokio::test]
+async fn the_queue_to_a_server_that_hangs_is_bounded() {
+    let server = RedisServer::start();
+    let config =
+        RedisConfig { max_publish_queue_bytes: 1 << 20, ..RedisConfig::new(server.url(), "nodeA_", "A") };
+    let node = start_with(config);
+    node.ready().await;
+    server.pause();
+    let large = event(&[], &[], &format!("[\"large\",\"{}\"]", "x".repeat(100_000)));
+    let mut publishes: Vec<_> = (0..20).map(|_| node.engine.publish(Arc::clone(&large))).collect();
+    assert_eq!(publishes.pop().expect("there are some").await, Err(PublishError::QueueFull));
+    server.resume();
+    let mut taken = 0;
+    for publish in publishes {
+        taken += usize::from(publish.await.is_ok());
+    }
+    assert_eq!(taken, 10);
+    // The bytes are free again.
+    node.engine.publish(large).await.expect("there is room");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_by_the_publisher() {
+    let server = RedisServer::start();
+    let node =
+        start_with(RedisConfig { max_message_bytes: 1000, ..RedisConfig::new(server.url(), "nodeA_", "A") });
+    node.ready().await;
+    let large = event(&[], &[], &format!("[\"large\",\"{}\"]", "x".repeat(1000)));
+    assert!(matches!(node.engine.publish(large).await, Err(PublishError::Refused(_))));
+}
+
+/// Every one is refused; several would crash or wedge a Node.js server (wire.md 3.1).
+const MALFORMED: &[&[u8]] = &[
+    b"",
+    b"junk",
+    b"\xc1",
+    b"\x80",
+    b"\x93",
+    b"\x93\xa1x\x80\x80",
+    b"\x92\x82\xa4type\x02\xa4data\x91\xa1e\x80",
+    b"\x93\xa1x\x82\xa4type\x02\xa4data\x91\xa1e\xc0",
+    b"\x93\xa1x\x82\xa4type\x02\xa4data\x90\x80",
+    b"\x93\xa1x\x82\xa4type\x02\xa4data\x91\xaadisconnect\x80",
+    b"\x93\xa1x\x82\xa4type\x03\xa4data\x91\xa1e\x80",
+    b"\x93\xa1x\x82\xa4type\x02\xa4data\x91\xa1e\x80\x00",
+    b"\x93\xa1x\x82\xa4type\x02\xa4data\xdd\xff\xff\xff\xff\xa1e\x80",
+    b"{",
+    b"{}",
+    b"{\"event\":\"x\",\"dta\":1}",
+    b"{\"event\":\"connect\"}",
+    b"{\"event\":\"x\",\"data\":1,\"args\":[2]}",
+    b"{\"event\":\"\xff\"}",
+    b"[\"event\"]",
+];
+
+#[tokio::test]
+async fn malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive() {
+    let (log, _guard) = Log::capture();
+    let server = RedisServer::start();
+    let node = start(&server, "nodeA_");
+    node.ready().await;
+    join(&*node.engine, &node.recorder, SHARD, "news").await;
+
+    let mut client = server.connect().await;
+    let channels =
+        ["socket.io#/#", "socket.io#/#news#", "socket.io#/#nodeA_socket#", "socket.io#/#nodeA_socket"];
+    let mut sent = 0;
+    for channel in channels {
+        for payload in MALFORMED {
+            let receivers: u64 = redis::cmd("PUBLISH")
+                .arg(channel)
+                .arg(*payload)
+                .query_async(&mut client)
+                .await
+                .expect("Redis takes anything");
+            assert_eq!(receivers, 1, "{channel}");
+            sent += 1;
+        }
+    }
+    for channel in &channels[..3] {
+        let _: u64 = redis::cmd("PUBLISH")
+            .arg(*channel)
+            .arg(r#"{"event":"valid"}"#)
+            .query_async(&mut client)
+            .await
+            .expect("Redis takes it");
+    }
+    eventually("the valid ones", || node.recorder.json().len() == 3).await;
+    assert_eq!(node.engine.metrics().malformed_total, sent);
+    assert_eq!(node.links_lost(), 0);
+    let lines = log.lines_with("malformed");
+    assert!((1..=10).contains(&lines.len()), "{} lines", lines.len());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_without_the_password() {
+    let (log, _guard) = Log::capture();
+    let server = RedisServer::start_with_password("rightSecret");
+    let url = |password: &str| server.url().replace("redis://", &format!("redis://:{password}@"));
+    let wrong = start_with(RedisConfig::new(url("wrongSecret"), "nodeA_", "A"));
+    eventually("a line for each link", || log.lines_with("WRONGPASS").len() >= 2).await;
+    assert_eq!(wrong.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
+    let missing = start_with(RedisConfig::new(server.url(), "nodeB_", "B"));
+    eventually("a line for each link", || log.lines_with("NOAUTH").len() >= 2).await;
+
+    let right = start_with(RedisConfig::new(url("rightSecret"), "nodeC_", "C"));
+    right.ready().await;
+    assert_eq!(log.lines_with("Secret"), Vec::<String>::new());
+    assert!(!format!("{:?}", RedisConfig::new(url("rightSecret"), "nodeC_", "C")).contains("Secret"));
+    for node in [wrong, missing, right] {
+        node.engine.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn settings_that_can_never_work_are_refused_at_the_start() {
+    let valid = || RedisConfig::new("redis://127.0.0.1", "nodeA_", "A");
+    let namespaces = |name: &str| RedisConfig { namespaces: vec![name.into()], ..valid() };
+    for (config, expected) in [
+        (RedisConfig { url: "redis://:hiddenSecret@host:notAPort".into(), ..valid() }, StartError::Url),
+        (RedisConfig { url: "http://:hiddenSecret@host".into(), ..valid() }, StartError::Url),
+        (RedisConfig { url: String::new(), ..valid() }, StartError::Url),
+        (RedisConfig { url: "rediss://:hiddenSecret@host".into(), ..valid() }, StartError::Tls),
+        (RedisConfig { prefix: "a#b".into(), ..valid() }, StartError::Prefix),
+        (namespaces("chat"), StartError::Namespace("chat".into())),
+        (namespaces("/a#b"), StartError::Namespace("/a#b".into())),
+    ] {
+        let error = RedisEngine::start(config, Arc::new(Recorder::default())).err().expect("it is refused");
+        assert!(!error.to_string().contains("hiddenSecret"));
+        assert_eq!(error, expected);
+    }
+}
+
+/// The log of one test, on its thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines_with(&self, text: &str) -> Vec<String> {
+        let log = String::from_utf8_lossy(&self.0.lock()).into_owned();
+        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
