@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Connections per source address: well below the 28,232 ephemeral ports that Linux has for each.
-const CONNECTIONS_PER_SOURCE: usize = 14_000;
+/// Connections per source address. Linux has 28,232 ephemeral ports for each, but looks for a free one port by port:
+/// with many in use (or in TIME_WAIT from an earlier round) the search takes longer than all the rest.
+const CONNECTIONS_PER_SOURCE: usize = 1000;
 /// Descriptors that are not connections.
 const SPARE_FILES: u64 = 64;
 
@@ -58,7 +59,7 @@ pub(crate) fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
 }
 
 /// The address that connection number `index` comes from, or `None` to leave it to the system. Loopback has as many
-/// as one wants; each carries as many connections as there are ephemeral ports.
+/// as one wants.
 pub(crate) fn source_address(target: IpAddr, index: usize) -> Option<SocketAddr> {
     let IpAddr::V4(target) = target else { return None };
     if !target.is_loopback() {
@@ -113,8 +114,11 @@ mod tests {
     fn many_connections_come_from_several_loopback_addresses() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         assert_eq!(source_address(loopback, 0), Some(SocketAddr::from(([127, 0, 0, 1], 0))));
-        assert_eq!(source_address(loopback, 14_000), Some(SocketAddr::from(([127, 0, 0, 2], 0))));
-        assert_eq!(source_address(loopback, 14_000 * 300), None);
+        assert_eq!(
+            source_address(loopback, CONNECTIONS_PER_SOURCE),
+            Some(SocketAddr::from(([127, 0, 0, 2], 0)))
+        );
+        assert_eq!(source_address(loopback, CONNECTIONS_PER_SOURCE * 300), None);
         assert_eq!(source_address(IpAddr::from([192, 0, 2, 1]), 0), None);
     }
 
