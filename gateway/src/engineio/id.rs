@@ -1,0 +1,168 @@
+//! Ids of sessions and sockets: 20 URL-safe base64 characters (wire.md 1.4) that name their owner. Whoever gets a
+//! request reads from the id where the session lives; nobody is asked.
+//!
+//! | characters | bits | |
+//! |---|---|---|
+//! | 0-4 | 30 | the node |
+//! | 5 | 6 | the shard |
+//! | 6-9 | 24 | the place in the shard's table |
+//! | 10-19 | 60 | a secret from the system's random source |
+
+use std::fmt;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Length of every id.
+pub const ID_CHARS: usize = 20;
+const NODE_CHARS: usize = 5;
+const INDEX_BITS: u32 = 24;
+const SECRET_BITS: u32 = 60;
+/// Shards that an id can name.
+pub const MAX_SHARDS: usize = 64;
+
+/// What the ids of one node's sessions and sockets begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NodeId([u8; NODE_CHARS]);
+
+impl NodeId {
+    /// Makes a new one; two nodes of a cluster of 100 share one with a chance of 1 in 200,000.
+    ///
+    /// # Errors
+    /// The system has no random source.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        Ok(Self(encode_bits(u64::from(getrandom::u32()?))))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("of the alphabet")
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An id in its parts, without the node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Id {
+    /// The shard that owns what the id names.
+    pub shard: u8,
+    /// The place in the shard's table.
+    pub index: u32,
+    /// What makes it unguessable, and tells it from an earlier id with the same place.
+    pub secret: u64,
+}
+
+impl Id {
+    /// A new id for a place.
+    ///
+    /// # Errors
+    /// The system has no random source.
+    pub fn random(shard: u8, index: u32) -> Result<Self, getrandom::Error> {
+        Ok(Self { shard, index, secret: getrandom::u64()? >> (64 - SECRET_BITS) })
+    }
+
+    /// As text; the places above 2^24 that an id can't name are never given out.
+    pub fn encode(&self, node: NodeId) -> IdText {
+        let mut text = [0; ID_CHARS];
+        text[..5].copy_from_slice(&node.0);
+        text[5..6].copy_from_slice(&encode_bits::<1>(u64::from(self.shard)));
+        text[6..10].copy_from_slice(&encode_bits::<4>(u64::from(self.index)));
+        text[10..].copy_from_slice(&encode_bits::<10>(self.secret));
+        IdText(text)
+    }
+
+    /// Reads an id of `node`. `None`: another node's, or none at all.
+    pub fn decode(node: NodeId, text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != ID_CHARS || bytes[..NODE_CHARS] != node.0 {
+            return None;
+        }
+        Some(Self {
+            shard: u8::try_from(decode_bits(&bytes[5..6])?).ok()?,
+            index: u32::try_from(decode_bits(&bytes[6..10])?).ok()?,
+            secret: decode_bits(&bytes[10..])?,
+        })
+    }
+
+    /// Can an id name this place?
+    pub const fn fits(index: usize) -> bool {
+        index < 1 << INDEX_BITS
+    }
+}
+
+/// A secret has no place in a log.
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({}/{})", self.shard, self.index)
+    }
+}
+
+/// An id as text, without an allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IdText([u8; ID_CHARS]);
+
+impl IdText {
+    /// The 20 characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("of the alphabet")
+    }
+}
+
+fn encode_bits<const CHARS: usize>(bits: u64) -> [u8; CHARS] {
+    std::array::from_fn(|place| ALPHABET[(bits >> (6 * (CHARS - 1 - place)) & 63) as usize])
+}
+
+fn decode_bits(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0, |bits, &character| {
+        let value = match character {
+            b'A'..=b'Z' => character - b'A',
+            b'a'..=b'z' => character - b'a' + 26,
+            b'0'..=b'9' => character - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        Some(bits << 6 | u64::from(value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_20_url_safe_characters_and_names_its_owner() {
+        let node = NodeId::random().unwrap();
+        for (shard, index) in [(0, 0), (63, (1 << 24) - 1), (5, 77_777)] {
+            let id = Id::random(shard, index).unwrap();
+            let text = id.encode(node);
+            assert_eq!(text.as_str().len(), 20);
+            assert!(text.as_str().starts_with(node.as_str()));
+            assert_eq!(Id::decode(node, text.as_str()), Some(id));
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_id_of_this_node_is_none() {
+        let node = NodeId(*b"AAAAA");
+        for text in [
+            "",
+            "AAAAA",
+            "BAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAA!",
+            "AAAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAé",
+        ] {
+            assert_eq!(Id::decode(node, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_by_debug() {
+        let id = Id { shard: 1, index: 2, secret: 0xdead_beef };
+        assert_eq!(format!("{id:?}"), "Id(1/2)");
+    }
+}

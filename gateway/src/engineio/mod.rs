@@ -1,0 +1,23 @@
+//! The Engine.IO server of a shard: sessions over polling and WebSocket, upgrades, heartbeats. Knows nothing of
+//! Socket.IO: what messages mean is the [`Application`]'s affair.
+
+mod cors;
+mod id;
+mod io;
+mod message;
+mod owner;
+mod polling;
+mod request;
+mod respond;
+mod server;
+mod session;
+mod wheel;
+
+pub use cors::Cors;
+pub use id::{ID_CHARS, Id, IdText, MAX_SHARDS, NodeId};
+pub use io::{EngineIo, EngineSpec, Sent};
+pub use message::{Outgoing, Part};
+pub use request::EngineMessage;
+pub use respond::{Dropped, HttpContext};
+pub use server::{Application, Elsewhere, Server};
+pub use session::{CloseReason, SessionId};

@@ -1,0 +1,495 @@
+//! The rules of Engine.IO between sockets, requests and the application (wire.md 1). Owns the shard's sessions through
+//! [`EngineIo`]; runs as the shard's [`Service`].
+
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+
+use axum::body::Body;
+use broadgate_protocol::{
+    engineio::{HeartbeatAction, Packet, Transport},
+    websocket::{Event, OpCode, push_frame},
+};
+use hyper::{Request as HttpRequest, Response, body::Incoming};
+
+use super::{
+    EngineIo, EngineMessage, EngineSpec, Outgoing, SessionId,
+    io::{answer, millis},
+    polling::{CLOSE_GRACE_MS, NOOP_INTERVAL_MS, Probe},
+    respond::{self, Dropped, HttpContext},
+    session::{Carrier, CloseReason},
+};
+use crate::{
+    net::{CloseCause, ConnectionId, Enqueued, Frame, SocketLimits, SocketSet},
+    runtime::{Service, Shard},
+};
+
+/// What sessions are for. All calls come from the shard's thread.
+pub trait Application: Sized + 'static {
+    /// What other threads send to it.
+    type Message: Send + 'static;
+
+    /// A session is open; what is sent from here comes right behind its open packet.
+    fn on_open(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64);
+    /// A text message.
+    fn on_text(&mut self, io: &mut EngineIo, session: SessionId, text: &str, now_ms: u64);
+    /// A binary message.
+    fn on_binary(&mut self, io: &mut EngineIo, session: SessionId, data: &[u8], now_ms: u64);
+    /// The session is over.
+    fn on_close(&mut self, io: &mut EngineIo, session: SessionId, reason: CloseReason);
+    /// The time of [`EngineIo::set_deadline`] has come.
+    fn on_deadline(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64);
+    /// Messages of a turn; all of them are to be taken out.
+    fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<Self::Message>, now_ms: u64);
+    /// The time of [`Self::next_timer_ms`] has come.
+    fn on_timers(&mut self, io: &mut EngineIo, now_ms: u64);
+    /// When the application wants [`Self::on_timers`].
+    fn next_timer_ms(&self) -> Option<u64>;
+    /// Answers a request that is not for Engine.IO.
+    fn respond(&self, request: HttpRequest<Incoming>) -> Elsewhere;
+}
+
+/// The answer to a request that is not for Engine.IO.
+pub type Elsewhere = std::pin::Pin<Box<dyn Future<Output = Response<Body>>>>;
+
+/// See the module.
+pub struct Server<A: Application> {
+    pub(super) io: EngineIo,
+    pub(super) application: A,
+    pub(super) http: Arc<HttpContext<A::Message>>,
+    messages: Vec<A::Message>,
+}
+
+impl<A: Application> Server<A> {
+    /// Makes a server without sessions.
+    ///
+    /// # Errors
+    /// The kernel refused an epoll set.
+    pub fn new(spec: EngineSpec, http: Arc<HttpContext<A::Message>>, application: A) -> io::Result<Self> {
+        let limits = SocketLimits {
+            max_message_bytes: spec.settings.max_payload_bytes,
+            max_queued_bytes: spec.max_queued_bytes,
+        };
+        let sockets = SocketSet::new(limits, Arc::clone(&spec.counters))?;
+        Ok(Self { io: EngineIo::new(sockets, spec), application, http, messages: Vec::new() })
+    }
+
+    /// Opens a session that begins on polling; its open packet waits for the poll. `None`: no room.
+    pub(super) fn open_polling(&mut self, now_ms: u64) -> Option<SessionId> {
+        if !self.io.has_room() {
+            return None;
+        }
+        let (session, open) = self.io.open(Transport::Polling, now_ms)?;
+        if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
+        {
+            polling.push(&Outgoing::control(open));
+        }
+        self.io.spec.counters.opened_polling.add(1);
+        self.io.spec.counters.sessions_polling.add(1);
+        self.application.on_open(&mut self.io, session, now_ms);
+        Some(session)
+    }
+
+    /// Opens a session on a fresh WebSocket, and reads what came along with its request.
+    pub(super) fn open_websocket(&mut self, socket: OwnedFd, early: Vec<u8>, now_ms: u64) {
+        if !self.io.has_room() {
+            self.io.spec.counters.rejected_capacity.add(1);
+            return;
+        }
+        let Some((session, open)) = self.io.open(Transport::WebSocket, now_ms) else { return };
+        let connection = match self.io.sockets.insert(socket, session.index) {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::error!(%error, "cannot watch a connection; it is closed");
+                self.io.sessions.remove(session.index as usize);
+                return;
+            }
+        };
+        if let Some(state) = self.io.session_mut(session) {
+            state.carrier = Carrier::WebSocket(connection);
+        }
+        self.io.send_control(connection, &open);
+        self.io.spec.counters.opened_websocket.add(1);
+        self.io.spec.counters.sessions_websocket.add(1);
+        self.application.on_open(&mut self.io, session, now_ms);
+        self.settle(now_ms);
+        crate::runtime::feed(self, connection, early, now_ms);
+    }
+
+    /// A WebSocket for a session on polling starts to probe.
+    pub(super) fn begin_upgrade(
+        &mut self,
+        session: Option<SessionId>,
+        socket: OwnedFd,
+        early: Vec<u8>,
+        now_ms: u64,
+    ) {
+        let tag = session.map_or(u32::MAX, |session| session.index);
+        let connection = match self.io.sockets.insert(socket, tag) {
+            Ok(connection) => connection,
+            Err(error) => return tracing::error!(%error, "cannot watch a connection; it is closed"),
+        };
+        let deadline_ms = now_ms + millis(self.io.spec.settings.upgrade_timeout);
+        let polling = session.and_then(|session| self.io.session_mut(session)).and_then(|state| {
+            match &mut state.carrier {
+                Carrier::Polling(polling)
+                    if polling.probe.is_none() && polling.closing_until_ms.is_none() =>
+                {
+                    Some(polling)
+                }
+                _ => None,
+            }
+        });
+        let (Some(session), Some(polling)) = (session, polling) else {
+            // The session went away, or another WebSocket came first, while this one was on its way.
+            self.io.spec.counters.upgrades_failed.add(1);
+            return self.io.sockets.close(connection, None, now_ms);
+        };
+        polling.probe = Some(Probe { connection, probed: false, deadline_ms, next_noop_ms: u64::MAX });
+        self.io.arm(session);
+        crate::runtime::feed(self, connection, early, now_ms);
+    }
+
+    /// A packet on a WebSocket that has not taken the session over yet (wire.md 1.8).
+    fn on_probe_packet(
+        &mut self,
+        session: SessionId,
+        connection: ConnectionId,
+        packet: Option<Packet<'_>>,
+        now_ms: u64,
+    ) {
+        let Some(state) = self.io.session_mut(session) else { return };
+        let Carrier::Polling(polling) = &mut state.carrier else { return };
+        match (packet, &mut polling.probe) {
+            (Some(Packet::Ping("probe")), Some(probe)) => {
+                probe.probed = true;
+                probe.next_noop_ms = now_ms + NOOP_INTERVAL_MS;
+                self.io.send_control(connection, "3probe");
+                self.io.arm(session);
+            }
+            (Some(Packet::Upgrade), Some(_)) => self.finish_upgrade(session, connection),
+            _ => self.abandon_upgrade(session, Some(connection), now_ms),
+        }
+    }
+
+    /// The WebSocket takes over: what waits for a poll goes out on it, in order, before anything newer.
+    fn finish_upgrade(&mut self, session: SessionId, connection: ConnectionId) {
+        let Some(state) = self.io.session_mut(session) else { return };
+        let Carrier::Polling(mut polling) =
+            std::mem::replace(&mut state.carrier, Carrier::WebSocket(connection))
+        else {
+            return;
+        };
+        let counters = Arc::clone(&self.io.spec.counters);
+        counters.sessions_polling.sub(1);
+        counters.sessions_websocket.add(1);
+        counters.upgrades_done.add(1);
+        let waiting = polling.take_waiting();
+        if let Some(reply) = polling.poll.take() {
+            answer(&mut polling, reply, Some("6"), &counters);
+        }
+        for outgoing in waiting {
+            if self.io.sockets.enqueue(connection, outgoing.frame(), false) == Enqueued::Full {
+                counters.slow_consumers.add(1);
+                return self.io.doom(session, CloseReason::SlowConsumer);
+            }
+        }
+    }
+
+    /// Only the WebSocket ends; the session lives on with polling (wire.md 1.8).
+    fn abandon_upgrade(&mut self, session: SessionId, connection: Option<ConnectionId>, now_ms: u64) {
+        if let Some(connection) = connection {
+            self.io.sockets.close(connection, None, now_ms);
+        }
+        if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
+        {
+            polling.probe = None;
+            self.io.spec.counters.upgrades_failed.add(1);
+        }
+    }
+
+    /// A packet of a client on the transport that the session is on (wire.md 1.9, 1.10).
+    pub(super) fn on_packet(
+        &mut self,
+        session: SessionId,
+        packet: Packet<'_>,
+        transport: Transport,
+        now_ms: u64,
+    ) {
+        let timing = self.io.timing;
+        let Some(state) = self.io.session_mut(session) else { return };
+        if state.doomed {
+            return;
+        }
+        if matches!(packet, Packet::Pong(_)) {
+            return state.heartbeat.on_pong(now_ms, &timing);
+        }
+        state.heartbeat.on_other_packet(now_ms, &timing);
+        match packet {
+            Packet::Message(text) => {
+                self.io.spec.counters.messages_received.add(1);
+                self.application.on_text(&mut self.io, session, text, now_ms);
+            }
+            Packet::Binary(data) => {
+                self.io.spec.counters.messages_received.add(1);
+                self.application.on_binary(&mut self.io, session, &data, now_ms);
+            }
+            Packet::Ping(_) => self.io.doom(session, CloseReason::TransportError),
+            // On a WebSocket the close frame closes, not the packet (wire.md 1.10).
+            Packet::Close if transport == Transport::Polling => self.close_by_client(session),
+            Packet::Close | Packet::Open(_) | Packet::Upgrade | Packet::Noop | Packet::Pong(_) => {}
+        }
+    }
+
+    fn close_by_client(&mut self, session: SessionId) {
+        let counters = Arc::clone(&self.io.spec.counters);
+        if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
+            && let Some(reply) = polling.poll.take()
+        {
+            answer(polling, reply, Some("6"), &counters);
+        }
+        self.io.doom(session, CloseReason::TransportClose);
+    }
+
+    pub(super) fn on_parse_error(&mut self, session: SessionId) {
+        self.io.spec.counters.errors_engineio.add(1);
+        self.io.doom(session, CloseReason::ParseError);
+    }
+
+    /// Closes what was doomed in this turn, and answers the polls that something waits for.
+    pub(super) fn settle(&mut self, now_ms: u64) {
+        while let Some((session, reason)) = self.io.doomed.pop() {
+            self.close(session, reason, now_ms);
+        }
+        self.io.flush_polls();
+    }
+
+    fn close(&mut self, session: SessionId, reason: CloseReason, now_ms: u64) {
+        let counters = Arc::clone(&self.io.spec.counters);
+        let Some(state) = self.io.session_mut(session) else { return };
+        let mut lingers = false;
+        match &mut state.carrier {
+            Carrier::WebSocket(connection) => {
+                let connection = *connection;
+                counters.sessions_websocket.sub(1);
+                match reason {
+                    // It reads too slowly for a close frame as well.
+                    CloseReason::SlowConsumer => self.io.sockets.abort(connection),
+                    _ => self.io.sockets.close(connection, None, now_ms),
+                }
+            }
+            Carrier::Polling(polling) => {
+                counters.sessions_polling.sub(1);
+                polling.push = None;
+                let probe = polling.probe.take();
+                if let Some(reply) = polling.poll.take() {
+                    answer(polling, reply, Some("1"), &counters);
+                } else if matches!(reason, CloseReason::Shutdown | CloseReason::Forced)
+                    && polling.has_waiting()
+                {
+                    polling.closing_until_ms = Some(now_ms + CLOSE_GRACE_MS);
+                    lingers = true;
+                }
+                if let Some(probe) = probe {
+                    self.io.sockets.close(probe.connection, None, now_ms);
+                }
+            }
+        }
+        count_close(&counters, reason);
+        self.application.on_close(&mut self.io, session, reason);
+        if lingers {
+            self.io.arm(session);
+        } else {
+            self.io.sessions.remove(session.index as usize);
+        }
+    }
+
+    fn on_session_timer(&mut self, session: SessionId, now_ms: u64) {
+        let timing = self.io.timing;
+        let Some(state) = self.io.session_mut(session) else { return };
+        if let Carrier::Polling(polling) = &mut state.carrier
+            && polling.closing_until_ms.is_some_and(|until_ms| until_ms <= now_ms)
+        {
+            self.io.sessions.remove(session.index as usize);
+            return;
+        }
+        if state.doomed {
+            return self.io.arm(session);
+        }
+        match state.heartbeat.poll(now_ms, &timing) {
+            HeartbeatAction::None => {}
+            HeartbeatAction::SendPing => self.io.send_ping(session),
+            HeartbeatAction::Expired => return self.io.doom(session, CloseReason::PingTimeout),
+        }
+        self.on_probe_timer(session, now_ms);
+        let Some(state) = self.io.session_mut(session) else { return };
+        if state.application_deadline_ms <= now_ms {
+            state.application_deadline_ms = u64::MAX;
+            self.application.on_deadline(&mut self.io, session, now_ms);
+        }
+        self.io.arm(session);
+    }
+
+    fn on_probe_timer(&mut self, session: SessionId, now_ms: u64) {
+        let counters = Arc::clone(&self.io.spec.counters);
+        let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
+        else {
+            return;
+        };
+        let Some(probe) = &mut polling.probe else { return };
+        if probe.deadline_ms <= now_ms {
+            let connection = probe.connection;
+            return self.abandon_upgrade(session, Some(connection), now_ms);
+        }
+        if probe.next_noop_ms <= now_ms {
+            probe.next_noop_ms = now_ms + NOOP_INTERVAL_MS;
+            if let Some(reply) = polling.poll.take() {
+                answer(polling, reply, Some("6"), &counters);
+            }
+        }
+    }
+
+    /// Is this connection the one that its session is on, the one that probes, or neither?
+    fn role(&self, connection: ConnectionId, tag: u32) -> Option<(SessionId, bool)> {
+        let session = self.io.session_at(tag)?;
+        match &self.io.session(session)?.carrier {
+            Carrier::WebSocket(current) => (*current == connection).then_some((session, false)),
+            Carrier::Polling(polling) => {
+                polling.probe.as_ref().filter(|probe| probe.connection == connection).map(|_| (session, true))
+            }
+        }
+    }
+}
+
+impl<A: Application> Service for Server<A> {
+    type Message = EngineMessage<A::Message>;
+    type Refusal = Dropped;
+
+    fn sockets(&mut self) -> &mut SocketSet {
+        &mut self.io.sockets
+    }
+
+    fn on_messages(&mut self, messages: &mut Vec<Self::Message>, now_ms: u64) {
+        for message in messages.drain(..) {
+            match message {
+                EngineMessage::Application(message) => self.messages.push(message),
+                EngineMessage::Request(request) => self.on_request(request, now_ms),
+                EngineMessage::Shutdown => self.shut_down(now_ms),
+            }
+        }
+        if !self.messages.is_empty() {
+            self.application.on_messages(&mut self.io, &mut self.messages, now_ms);
+            self.messages.clear();
+        }
+    }
+
+    fn on_event(&mut self, connection: ConnectionId, tag: u32, event: Event<'_>, now_ms: u64) {
+        let Some((session, probing)) = self.role(connection, tag) else { return };
+        let packet = match event {
+            Event::Text(text) => Packet::decode(text).ok(),
+            Event::Binary(data) => Some(Packet::Binary(data.into())),
+            Event::Ping(data) => {
+                let mut pong = Vec::with_capacity(data.len() + 2);
+                push_frame(&mut pong, OpCode::Pong, data);
+                // A full queue: the client reads too slowly and will be cut for it.
+                let _full = self.io.sockets.enqueue(connection, &Frame::new(pong, 0), true);
+                return;
+            }
+            Event::Pong(_) => return,
+            Event::Close(code) => {
+                self.io.sockets.close(connection, code.map(|(code, _)| code), now_ms);
+                return self.on_closed(connection, tag, CloseCause::Peer, now_ms);
+            }
+        };
+        match packet {
+            _ if probing => self.on_probe_packet(session, connection, packet, now_ms),
+            Some(packet) => self.on_packet(session, packet, Transport::WebSocket, now_ms),
+            None => self.on_parse_error(session),
+        }
+        self.settle(now_ms);
+    }
+
+    fn on_closed(&mut self, connection: ConnectionId, tag: u32, cause: CloseCause, now_ms: u64) {
+        let Some((session, probing)) = self.role(connection, tag) else { return };
+        if let CloseCause::Violation(code) = cause {
+            self.io.spec.counters.errors_websocket.add(1);
+            if code == 1009 {
+                self.io.spec.counters.payload_too_large.add(1);
+            }
+        }
+        if probing {
+            return self.abandon_upgrade(session, None, now_ms);
+        }
+        let reason = match cause {
+            CloseCause::Peer => CloseReason::TransportClose,
+            CloseCause::Error | CloseCause::Violation(_) => CloseReason::TransportError,
+        };
+        self.io.doom(session, reason);
+        self.settle(now_ms);
+    }
+
+    fn on_timers(&mut self, now_ms: u64) {
+        while let Some(due) = self.io.wheel.take_due(now_ms) {
+            for (session, armed_ms) in due {
+                let Some(state) = self.io.session_mut(session) else { continue };
+                // An entry of a deadline that was since replaced by an earlier one.
+                if state.armed_ms != armed_ms {
+                    continue;
+                }
+                state.armed_ms = u64::MAX;
+                self.on_session_timer(session, now_ms);
+            }
+        }
+        if self.application.next_timer_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.application.on_timers(&mut self.io, now_ms);
+        }
+    }
+
+    fn next_timer_ms(&self) -> Option<u64> {
+        match (self.io.wheel.next_ms(), self.application.next_timer_ms()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn on_turn_end(&mut self, now_ms: u64) {
+        self.settle(now_ms);
+    }
+
+    fn is_drained(&mut self) -> bool {
+        self.io.shutting_down && self.io.sockets.is_empty()
+    }
+
+    async fn respond(
+        shard: Shard<Self>,
+        request: HttpRequest<Incoming>,
+        _peer: SocketAddr,
+    ) -> Result<Response<Body>, Dropped> {
+        respond::respond(&shard, request).await
+    }
+}
+
+impl<A: Application> Server<A> {
+    fn shut_down(&mut self, now_ms: u64) {
+        self.io.shutting_down = true;
+        let sessions: Vec<_> = (self.io.sessions.iter())
+            .map(|(index, state)| SessionId { index: index as u32, generation: state.generation })
+            .collect();
+        for session in sessions {
+            self.io.doom(session, CloseReason::Shutdown);
+        }
+        self.settle(now_ms);
+    }
+}
+
+fn count_close(counters: &crate::telemetry::ShardCounters, reason: CloseReason) {
+    let counter = match reason {
+        CloseReason::TransportClose => &counters.closed_transport_close,
+        CloseReason::TransportError => &counters.closed_transport_error,
+        CloseReason::PingTimeout => &counters.closed_ping_timeout,
+        CloseReason::ParseError => &counters.closed_parse_error,
+        CloseReason::Forced => &counters.closed_forced,
+        CloseReason::ConnectTimeout => &counters.closed_connect_timeout,
+        CloseReason::SlowConsumer => &counters.closed_slow_consumer,
+        CloseReason::Shutdown => &counters.closed_shutdown,
+    };
+    counter.add(1);
+}

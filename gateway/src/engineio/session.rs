@@ -1,0 +1,81 @@
+//! The state of one Engine.IO session. Owned by its shard's table in [`super::io::EngineIo`].
+
+use broadgate_protocol::engineio::{Heartbeat, Transport};
+
+use super::polling::Polling;
+use crate::net::ConnectionId;
+
+/// Names a session of one shard; a later session in the same place has another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId {
+    /// The place in the shard's table; the application keeps its own state under it.
+    pub index: u32,
+    pub(super) generation: u32,
+}
+
+/// Why a session ended (wire.md 1.11 and 2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed its transport.
+    TransportClose,
+    /// The transport failed, or was used in a way that ends it.
+    TransportError,
+    /// No pong came in time.
+    PingTimeout,
+    /// A packet could not be read.
+    ParseError,
+    /// The application ended it: the client broke its protocol.
+    Forced,
+    /// No namespace was joined in time.
+    ConnectTimeout,
+    /// The client read too slowly.
+    SlowConsumer,
+    /// The node is going away.
+    Shutdown,
+}
+
+pub(super) enum Carrier {
+    WebSocket(ConnectionId),
+    Polling(Box<Polling>),
+}
+
+pub(super) struct Session {
+    pub(super) secret: u64,
+    pub(super) generation: u32,
+    /// Is about to be closed; takes and gives nothing any more.
+    pub(super) doomed: bool,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) carrier: Carrier,
+    /// When the application wants to be asked about the session; `u64::MAX` for never.
+    pub(super) application_deadline_ms: u64,
+    /// When the session's one live entry in the wheel comes up.
+    pub(super) armed_ms: u64,
+}
+
+impl Session {
+    pub(super) fn transport(&self) -> Transport {
+        match self.carrier {
+            Carrier::WebSocket(_) => Transport::WebSocket,
+            Carrier::Polling(_) => Transport::Polling,
+        }
+    }
+
+    /// The earliest time at which something has to be done about the session.
+    pub(super) fn deadline_ms(&self) -> u64 {
+        let carrier_ms = match &self.carrier {
+            Carrier::WebSocket(_) => u64::MAX,
+            Carrier::Polling(polling) => polling.deadline_ms(),
+        };
+        self.heartbeat.deadline_ms().min(self.application_deadline_ms).min(carrier_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Session>() <= 80, "{}", size_of::<Session>());
+    }
+}

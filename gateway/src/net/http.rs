@@ -1,0 +1,80 @@
+//! HTTP connections: hyper parses, the shard's service answers, and on an upgrade the naked socket is taken out.
+
+use std::{error::Error, future::Future, net::TcpStream, os::fd::OwnedFd, pin::pin, time::Duration};
+
+use axum::body::Body;
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+
+/// Request heads are bounded by hyper's read buffer: 16 KiB hold every browser's cookies.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Bounds of an HTTP connection.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpSettings {
+    /// How long a request's head may take, and how long a connection may idle.
+    pub header_timeout: Duration,
+}
+
+/// Serves one connection until it ends or is upgraded.
+pub(crate) async fn serve<F, E>(
+    stream: TcpStream,
+    settings: HttpSettings,
+    mut stopping: watch::Receiver<bool>,
+    respond: impl Fn(Request<Incoming>) -> F,
+) where
+    F: Future<Output = Result<Response<Body>, E>>,
+    E: Error + Send + Sync + 'static,
+{
+    let stream = match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::error!(%error, "cannot watch a connection; it is closed"),
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service_fn(move |request| respond(request)))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = &mut connection => served,
+        // An error means that the shard is gone, which ends this task as well.
+        _ = stopping.wait_for(|&stopping| stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        // A peer that goes away or talks garbage is its own affair; hyper has answered where an answer was possible.
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// The answer that switches to WebSocket (RFC 6455 section 4.2.2).
+pub fn switching_protocols(accept: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, "Upgrade".parse().expect("a constant"));
+    headers.insert(UPGRADE, "websocket".parse().expect("a constant"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.parse().expect("base64 is a valid header value"));
+    response
+}
+
+/// Waits until the 101 is written, and gives the naked socket with the bytes that came behind the request. `None`: the
+/// peer went away first.
+pub async fn upgraded(on_upgrade: OnUpgrade) -> Option<(OwnedFd, Vec<u8>)> {
+    let upgraded = on_upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<tokio::net::TcpStream>>().ok()?;
+    let stream = parts.io.into_inner().into_std().ok()?;
+    Some((stream.into(), parts.read_buf.to_vec()))
+}

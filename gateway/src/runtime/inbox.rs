@@ -1,0 +1,102 @@
+//! The way into a shard from other threads. What may come in numbers is counted in bytes and bounded.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// What a shard's thread takes from its inbox.
+pub(super) enum Delivery<M> {
+    /// A new connection, with its place among the HTTP connections of the node.
+    Accepted(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    /// For the service; with the bytes that it holds of the bound.
+    Message(M, usize),
+    /// End the thread once the service has nothing open any more.
+    Stop,
+}
+
+/// The message did not fit in the bound; it is lost, and the caller counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the shard's inbox is full")]
+pub struct InboxFull;
+
+/// Sends to one shard. Cheap to clone.
+pub struct Inbox<M> {
+    sender: mpsc::UnboundedSender<Delivery<M>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+}
+
+impl<M> Clone for Inbox<M> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            waiting_bytes: Arc::clone(&self.waiting_bytes),
+            max_bytes: self.max_bytes,
+        }
+    }
+}
+
+impl<M> Inbox<M> {
+    pub(super) fn new(max_bytes: usize) -> (Self, mpsc::UnboundedReceiver<Delivery<M>>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender, waiting_bytes: Arc::default(), max_bytes }, receiver)
+    }
+
+    /// Sends what is bounded elsewhere (one per request, per join, per connection).
+    pub fn send(&self, message: M) {
+        self.deliver(Delivery::Message(message, 0));
+    }
+
+    /// Sends what may come faster than the shard takes it.
+    ///
+    /// # Errors
+    /// `bytes` more would pass the bound (`limits.max_shard_inbox_bytes`); nothing was sent.
+    pub fn send_bounded(&self, message: M, bytes: usize) -> Result<(), InboxFull> {
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.max_bytes {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(InboxFull);
+        }
+        self.deliver(Delivery::Message(message, bytes));
+        Ok(())
+    }
+
+    /// Bytes that wait now.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn taken(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn deliver(&self, delivery: Delivery<M>) {
+        // The receiver is gone only when the shard has ended; then nobody is left to take the message.
+        let _ended = self.sender.send(delivery);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_in_bytes_and_frees_as_messages_are_taken() {
+        let (inbox, mut receiver) = Inbox::new(100);
+        assert_eq!(inbox.send_bounded("a", 60), Ok(()));
+        assert_eq!(inbox.send_bounded("b", 41), Err(InboxFull));
+        assert_eq!(inbox.send_bounded("c", 40), Ok(()));
+        inbox.send("control messages always fit");
+        let Ok(Delivery::Message("a", bytes)) = receiver.try_recv() else {
+            panic!("the first message first")
+        };
+        inbox.taken(bytes);
+        assert_eq!(inbox.waiting_bytes(), 40);
+        assert_eq!(inbox.send_bounded("d", 60), Ok(()));
+    }
+}

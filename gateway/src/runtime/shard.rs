@@ -1,0 +1,370 @@
+//! A shard: one thread with a current-thread runtime, and the loop that drives its socket set, inbox, timers and
+//! writes. What the shard does with all that is its [`Service`], which only this thread touches.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    io,
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::body::Body;
+use broadgate_protocol::websocket::{Decoder, Event, Role};
+use hyper::{Request, Response, body::Incoming};
+use rustix::event::epoll;
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{Notify, mpsc, watch},
+    task::LocalSet,
+};
+
+use super::{Inbox, inbox::Delivery};
+use crate::net::{CloseCause, ConnectionId, Readiness, SocketSet, http};
+
+pub use crate::net::http::HttpSettings;
+
+/// Messages taken from the inbox in one turn. All that is taken is written with one system call per socket.
+const MESSAGES_PER_TURN: usize = 1024;
+/// Connections written to in one turn, so that a broadcast to a big room does not keep reads and requests waiting:
+/// 512 sends are about 2 ms.
+const WRITES_PER_TURN: usize = 512;
+
+/// What runs on a shard. All calls come from the shard's thread, one at a time; none may block.
+pub trait Service: Sized + 'static {
+    /// What other threads send to it.
+    type Message: Send + 'static;
+    /// Why a request gets no answer: the connection is dropped.
+    type Refusal: std::error::Error + Send + Sync + 'static;
+
+    /// The shard's WebSockets.
+    fn sockets(&mut self) -> &mut SocketSet;
+    /// Takes all messages of a turn, in the order in which they came.
+    fn on_messages(&mut self, messages: &mut Vec<Self::Message>, now_ms: u64);
+    /// A peer's message or control frame. `tag` is what the connection was put in with.
+    fn on_event(&mut self, id: ConnectionId, tag: u32, event: Event<'_>, now_ms: u64);
+    /// A connection ended without [`SocketSet::close`] or [`SocketSet::abort`]; it is out of the set.
+    fn on_closed(&mut self, id: ConnectionId, tag: u32, cause: CloseCause, now_ms: u64);
+    /// The time of [`Self::next_timer_ms`] has come.
+    fn on_timers(&mut self, now_ms: u64);
+    /// When the service wants [`Self::on_timers`]; it may come later, never earlier.
+    fn next_timer_ms(&self) -> Option<u64>;
+    /// Everything of this turn was taken in; the sockets are flushed next.
+    fn on_turn_end(&mut self, now_ms: u64);
+    /// After a stop was asked for: is nothing open any more?
+    fn is_drained(&mut self) -> bool;
+    /// Answers a request of the public listener.
+    fn respond(
+        shard: Shard<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Result<Response<Body>, Self::Refusal>>;
+}
+
+struct Inner<S: Service> {
+    service: RefCell<S>,
+    wake: Notify,
+    started: Instant,
+    /// When the driver wakes by itself.
+    sleeps_until_ms: Cell<u64>,
+    /// HTTP connections that are being served.
+    http_connections: Cell<usize>,
+    /// Tells them to end after the answer that is due.
+    stopping: watch::Sender<bool>,
+}
+
+/// A handle on a shard for the tasks of its own thread.
+pub struct Shard<S: Service>(Rc<Inner<S>>);
+
+impl<S: Service> Clone for Shard<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S: Service> Shard<S> {
+    /// Calls the service; what it has queued is written in the shard's next turn.
+    pub fn with<T>(&self, call: impl FnOnce(&mut S, u64) -> T) -> T {
+        let mut service = self.0.service.borrow_mut();
+        let result = call(&mut service, self.now_ms());
+        let sooner = service.next_timer_ms().is_some_and(|at_ms| at_ms < self.0.sleeps_until_ms.get());
+        if sooner || service.sockets().has_dirty() {
+            self.0.wake.notify_one();
+        }
+        result
+    }
+
+    /// Looks at the service.
+    pub fn peek<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+        look(&self.0.service.borrow())
+    }
+
+    /// Was a stop asked for, and is nothing open any more?
+    fn is_drained(&self) -> bool {
+        *self.0.stopping.borrow()
+            && self.0.http_connections.get() == 0
+            && self.0.service.borrow_mut().is_drained()
+    }
+
+    /// Milliseconds since the shard started; the only clock of everything below.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).expect("584 million years")
+    }
+}
+
+/// Hands a connection the bytes that came along behind its upgrade request.
+pub fn feed<S: Service>(service: &mut S, id: ConnectionId, mut early: Vec<u8>, now_ms: u64) {
+    if early.is_empty() {
+        return;
+    }
+    if let Some(decoder) = service.sockets().take_decoder(id) {
+        decode(service, id, decoder, &mut early, now_ms);
+    }
+}
+
+/// How to make a shard.
+pub struct ShardSpec {
+    /// Its number, for the thread's name.
+    pub number: usize,
+    /// Bytes of messages that may wait in its inbox.
+    pub max_inbox_bytes: usize,
+    /// Bounds of its HTTP connections.
+    pub http: HttpSettings,
+}
+
+/// A running shard, as other threads see it.
+pub struct ShardThread<M> {
+    /// The way in.
+    pub inbox: Inbox<M>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl<M: Send + 'static> ShardThread<M> {
+    /// Lets the thread end once its service is drained.
+    pub fn stop(&self) {
+        self.inbox.deliver(Delivery::Stop);
+    }
+
+    /// Has the thread ended?
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts a shard's thread; `build` makes its service there.
+///
+/// # Errors
+/// The thread could not be started.
+pub fn spawn<S: Service>(
+    spec: ShardSpec,
+    build: impl FnOnce(Inbox<S::Message>) -> io::Result<S> + Send + 'static,
+) -> io::Result<ShardThread<S::Message>> {
+    let (inbox, receiver) = Inbox::new(spec.max_inbox_bytes);
+    let own = inbox.clone();
+    let thread = thread::Builder::new().name(format!("shard-{}", spec.number)).spawn(move || {
+        if let Err(error) = run(&spec, own, receiver, build) {
+            tracing::error!(%error, shard = spec.number, "a shard ended");
+        }
+    })?;
+    Ok(ShardThread { inbox, thread })
+}
+
+fn run<S: Service>(
+    spec: &ShardSpec,
+    inbox: Inbox<S::Message>,
+    receiver: mpsc::UnboundedReceiver<Delivery<S::Message>>,
+    build: impl FnOnce(Inbox<S::Message>) -> io::Result<S>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut service = build(inbox.clone())?;
+    let watch = service.sockets().watch()?;
+    let shard = Shard(Rc::new(Inner {
+        service: RefCell::new(service),
+        wake: Notify::new(),
+        started: Instant::now(),
+        sleeps_until_ms: Cell::new(u64::MAX),
+        http_connections: Cell::new(0),
+        stopping: watch::Sender::new(false),
+    }));
+    LocalSet::new().block_on(&runtime, drive(shard, watch, inbox, receiver, spec.http))
+}
+
+/// The buffers that a shard uses again in each turn.
+struct Scratch<M> {
+    input: Box<[u8]>,
+    events: Vec<epoll::Event>,
+    deliveries: Vec<Delivery<M>>,
+    messages: Vec<M>,
+}
+
+async fn drive<S: Service>(
+    shard: Shard<S>,
+    watch: OwnedFd,
+    inbox: Inbox<S::Message>,
+    mut receiver: mpsc::UnboundedReceiver<Delivery<S::Message>>,
+    http: HttpSettings,
+) -> io::Result<()> {
+    let watch = watch_set(watch)?;
+    let mut scratch = Scratch {
+        input: SocketSet::read_buffer(),
+        events: Vec::new(),
+        deliveries: Vec::with_capacity(MESSAGES_PER_TURN),
+        messages: Vec::with_capacity(MESSAGES_PER_TURN),
+    };
+    loop {
+        if shard.is_drained() {
+            return Ok(());
+        }
+        let mut ready = None;
+        tokio::select! {
+            _ = receiver.recv_many(&mut scratch.deliveries, MESSAGES_PER_TURN) => {}
+            guard = watch.readable() => ready = Some(guard?),
+            () = shard.0.wake.notified() => {}
+            () = sleep_until(&shard) => {}
+        }
+        while scratch.deliveries.len() < MESSAGES_PER_TURN
+            && let Ok(delivery) = receiver.try_recv()
+        {
+            scratch.deliveries.push(delivery);
+        }
+        sort_out(&shard, &inbox, &mut scratch, http);
+        let sockets_were_ready = turn(&shard, &mut scratch);
+        if let (Some(mut guard), false) = (ready, sockets_were_ready) {
+            guard.clear_ready();
+        }
+        while shard.0.service.borrow_mut().sockets().has_dirty() {
+            // What arrives while a big broadcast is being written joins the queues of those who still wait for it.
+            tokio::task::yield_now().await;
+            while scratch.deliveries.len() < MESSAGES_PER_TURN
+                && let Ok(delivery) = receiver.try_recv()
+            {
+                scratch.deliveries.push(delivery);
+            }
+            sort_out(&shard, &inbox, &mut scratch, http);
+            turn(&shard, &mut scratch);
+        }
+    }
+}
+
+/// Starts what was accepted, and collects what is for the service.
+fn sort_out<S: Service>(
+    shard: &Shard<S>,
+    inbox: &Inbox<S::Message>,
+    scratch: &mut Scratch<S::Message>,
+    http: HttpSettings,
+) {
+    for delivery in scratch.deliveries.drain(..) {
+        match delivery {
+            Delivery::Accepted(stream, peer, place) => serve_http(shard, stream, peer, place, http),
+            Delivery::Message(message, bytes) => {
+                inbox.taken(bytes);
+                scratch.messages.push(message);
+            }
+            Delivery::Stop => {
+                shard.0.stopping.send_replace(true);
+            }
+        }
+    }
+}
+
+fn serve_http<S: Service>(
+    shard: &Shard<S>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: tokio::sync::OwnedSemaphorePermit,
+    settings: HttpSettings,
+) {
+    let shard = shard.clone();
+    shard.0.http_connections.update(|open| open + 1);
+    let stopping = shard.0.stopping.subscribe();
+    tokio::task::spawn_local(async move {
+        http::serve(stream, settings, stopping, |request| S::respond(shard.clone(), request, peer)).await;
+        drop(place);
+        shard.0.http_connections.update(|open| open - 1);
+        shard.0.wake.notify_one();
+    });
+}
+
+/// One turn: messages, ready sockets, timers, then the writes of all that came of it. True: sockets were ready, and
+/// may be still.
+fn turn<S: Service>(shard: &Shard<S>, scratch: &mut Scratch<S::Message>) -> bool {
+    let now_ms = shard.now_ms();
+    let mut service = shard.0.service.borrow_mut();
+    let service = &mut *service;
+    if !scratch.messages.is_empty() {
+        service.on_messages(&mut scratch.messages, now_ms);
+        scratch.messages.clear();
+    }
+    service.sockets().ready(&mut scratch.events);
+    for event in &scratch.events {
+        match service.sockets().serve(event, &mut scratch.input) {
+            Readiness::Input { id, decoder, bytes } => {
+                decode(service, id, decoder, &mut scratch.input[..bytes], now_ms)
+            }
+            Readiness::Ended { id, tag, cause } => service.on_closed(id, tag, cause, now_ms),
+            Readiness::Nothing => {}
+        }
+    }
+    if service.next_timer_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+        service.on_timers(now_ms);
+    }
+    service.sockets().expire(now_ms);
+    service.on_turn_end(now_ms);
+    service.sockets().flush(WRITES_PER_TURN);
+    while let Some((id, tag)) = service.sockets().take_failed() {
+        service.on_closed(id, tag, CloseCause::Error, now_ms);
+    }
+    !scratch.events.is_empty()
+}
+
+/// Hands the events in `input` to the service, until the input is used up or the connection is closed.
+fn decode<S: Service>(
+    service: &mut S,
+    id: ConnectionId,
+    mut decoder: Decoder,
+    input: &mut [u8],
+    now_ms: u64,
+) {
+    let (max_message_bytes, tag) = (service.sockets().max_message_bytes(), service.sockets().tag(id));
+    let mut rest = input;
+    loop {
+        match decoder.next(Role::Server, max_message_bytes, &mut rest) {
+            Ok(None) => return service.sockets().restore(id, decoder),
+            Ok(Some(event)) => service.on_event(id, tag, event, now_ms),
+            Err(violation) => {
+                service.sockets().close(id, Some(violation.close_code()), now_ms);
+                return service.on_closed(id, tag, CloseCause::Violation(violation.close_code()), now_ms);
+            }
+        }
+        if !service.sockets().is_open(id) {
+            return;
+        }
+    }
+}
+
+/// Lets tokio wait for the set as for one descriptor.
+#[expect(deprecated, reason = "an `OwnedFd` keeps the promise that the newer, unsafe constructor asks for")]
+fn watch_set(set: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(set, tokio::io::Interest::READABLE)
+}
+
+async fn sleep_until<S: Service>(shard: &Shard<S>) {
+    let next_ms = {
+        let mut service = shard.0.service.borrow_mut();
+        let expiry_ms = service.sockets().next_expiry_ms();
+        match (service.next_timer_ms(), expiry_ms) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    };
+    shard.0.sleeps_until_ms.set(next_ms.unwrap_or(u64::MAX));
+    match next_ms {
+        Some(at_ms) => {
+            tokio::time::sleep_until((shard.0.started + Duration::from_millis(at_ms)).into()).await
+        }
+        None => std::future::pending().await,
+    }
+}

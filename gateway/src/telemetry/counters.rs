@@ -1,0 +1,183 @@
+//! Counters of a shard: plain integers that only the shard's thread writes, and a scrape reads. An increment is a load
+//! and a store without a lock prefix: 0.3 ns where an atomic addition takes 2 (rust.md A.9).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the shard's own thread may.
+    pub fn add(&self, value: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
+    }
+
+    /// Takes away, for gauges; only the shard's own thread may.
+    pub fn sub(&self, value: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(value), Ordering::Relaxed);
+    }
+
+    /// The value now, from any thread.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a metric behaves over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric's description.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    /// The Prometheus name.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// The help text.
+    pub help: &'static str,
+    /// The name of its one label; empty for a metric without.
+    pub label: &'static str,
+}
+
+/// A value of one family, with the value of its label.
+pub type Sample = (&'static str, u64);
+
+/// Declares every counter of a shard once: its field, its metric, its label's value.
+macro_rules! shard_counters {
+    ($( $kind:ident $name:literal $help:literal $label:literal { $( $field:ident $value:literal, )+ } )+) => {
+        /// What one shard counts.
+        #[derive(Debug, Default)]
+        pub struct ShardCounters {
+            $( $( #[doc = concat!("`", $name, "` ", $value)] pub $field: Counter, )+ )+
+        }
+
+        impl ShardCounters {
+            /// Every family with its samples, summed over `shards`.
+            pub fn gather(shards: &[std::sync::Arc<Self>]) -> Vec<(Family, Vec<Sample>)> {
+                vec![ $( (
+                    Family { name: $name, kind: Kind::$kind, help: $help, label: $label },
+                    vec![ $( ($value, shards.iter().map(|shard| shard.$field.get()).sum()) ),+ ],
+                ) ),+ ]
+            }
+        }
+    };
+}
+
+shard_counters! {
+    Gauge "broadgate_connections" "Open Engine.IO sessions by transport." "transport" {
+        sessions_polling "polling",
+        sessions_websocket "websocket",
+    }
+    Counter "broadgate_connections_opened_total" "Engine.IO sessions opened, by their first transport." "transport" {
+        opened_polling "polling",
+        opened_websocket "websocket",
+    }
+    Counter "broadgate_connections_closed_total" "Engine.IO sessions closed, by reason." "reason" {
+        closed_transport_close "transport_close",
+        closed_transport_error "transport_error",
+        closed_ping_timeout "ping_timeout",
+        closed_parse_error "parse_error",
+        closed_forced "forced_close",
+        closed_connect_timeout "connect_timeout",
+        closed_slow_consumer "slow_consumer",
+        closed_shutdown "server_shutdown",
+    }
+    Counter "broadgate_handshake_rejected_total" "Requests refused before they reached a session, by reason." "reason" {
+        rejected_transport_unknown "transport_unknown",
+        rejected_session_unknown "session_unknown",
+        rejected_bad_method "bad_handshake_method",
+        rejected_bad_request "bad_request",
+        rejected_forbidden "forbidden",
+        rejected_protocol_version "unsupported_protocol_version",
+        rejected_capacity "capacity",
+    }
+    Counter "broadgate_transport_upgrades_total" "Upgrades from polling to WebSocket, by result." "result" {
+        upgrades_done "done",
+        upgrades_failed "failed",
+    }
+    Counter "broadgate_requests_forwarded_total" "Requests for a session that another shard of this node owns." "" {
+        requests_forwarded "",
+    }
+    Counter "broadgate_protocol_errors_total" "Input that broke a protocol and closed its connection, by layer." "layer" {
+        errors_websocket "websocket",
+        errors_engineio "engineio",
+        errors_socketio "socketio",
+    }
+    Counter "broadgate_payload_too_large_total" "Messages and request bodies above engine.max_payload_bytes." "" {
+        payload_too_large "",
+    }
+    Counter "broadgate_bytes_received_total" "Bytes received from clients, framing included." "" {
+        bytes_received "",
+    }
+    Counter "broadgate_bytes_sent_total" "Bytes sent to clients, framing included." "" {
+        bytes_sent "",
+    }
+    Counter "broadgate_messages_received_total" "Engine.IO messages received from clients." "" {
+        messages_received "",
+    }
+    Counter "broadgate_messages_sent_total" "Engine.IO messages written to clients." "" {
+        messages_sent "",
+    }
+    Counter "broadgate_socket_writes_total" "System calls that wrote to WebSockets; messages sent per write is the batching." "" {
+        writes "",
+    }
+    Counter "broadgate_messages_dropped_total" "Messages that a client was meant to get and did not, by reason." "reason" {
+        dropped_volatile "volatile",
+        messages_lost_on_close "connection_closed",
+    }
+    Counter "broadgate_slow_consumers_total" "Clients cut because limits.max_queued_bytes was reached." "" {
+        slow_consumers "",
+    }
+    Gauge "broadgate_sockets" "Connected Socket.IO sockets over all namespaces." "" {
+        sockets "",
+    }
+    Gauge "broadgate_rooms" "Rooms with members, counted on each shard." "" {
+        rooms "",
+    }
+    Gauge "broadgate_room_memberships" "Memberships in rooms." "" {
+        memberships "",
+    }
+    Counter "broadgate_connects_total" "Requests to connect to a namespace, by result." "result" {
+        connects_ok "ok",
+        connects_refused "refused",
+    }
+    Counter "broadgate_joins_total" "Requests to join a room, by result." "result" {
+        joins_ok "ok",
+        joins_forbidden "forbidden",
+        joins_invalid "invalid_argument",
+        joins_limited "limit_reached",
+        joins_unavailable "adapter_unavailable",
+    }
+    Counter "broadgate_leaves_total" "Requests to leave a room." "" {
+        leaves "",
+    }
+    Counter "broadgate_publishes_total" "Requests of clients to publish, by result." "result" {
+        publishes_ok "ok",
+        publishes_forbidden "forbidden",
+        publishes_invalid "invalid_argument",
+        publishes_limited "limit_reached",
+        publishes_unavailable "adapter_unavailable",
+    }
+    Counter "broadgate_events_unknown_total" "Client events that no part of the node handles." "" {
+        events_unknown "",
+    }
+    Gauge "broadgate_acks_pending" "Joins and publishes of clients that wait for the adapter." "" {
+        acks_pending "",
+    }
+    Counter "broadgate_broadcasts_total" "Broadcasts that a shard took in." "" {
+        broadcasts "",
+    }
+    Counter "broadgate_deliveries_total" "Messages queued for members by broadcasts." "" {
+        deliveries "",
+    }
+    Counter "broadgate_log_lines_suppressed_total" "Log lines about clients' faults that were left out." "" {
+        log_lines_suppressed "",
+    }
+}

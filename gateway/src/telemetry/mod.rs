@@ -1,0 +1,5 @@
+//! What people see of a node: counters, the metrics page, logs.
+
+mod counters;
+
+pub use counters::{Counter, Family, Kind, Sample, ShardCounters};
