@@ -4,10 +4,11 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 fn broadgate(args: &[&str]) -> Command {
@@ -226,4 +227,86 @@ fn publish_says_why_it_failed() {
 
     let (code, _, stderr) = run(&["publish", "--namespace", "chat", "--all", "event"]);
     assert_eq!((code, &*stderr), (1, "\"chat\": a namespace starts with a slash\n"));
+}
+
+/// A Redis server of this test's own.
+struct Redis {
+    process: Child,
+    port: u16,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server, which .ci/install installs");
+        Self { process, port }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(stream) => return stream,
+                Err(error) => assert!(Instant::now() < deadline, "Redis did not start: {error}"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Reads until all of `words` were there.
+fn read_until(stream: &mut TcpStream, words: &[&str]) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut seen = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = stream.read(&mut chunk).unwrap();
+        assert_ne!(read, 0, "Redis closed the connection");
+        seen.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&seen);
+        if words.iter().all(|word| text.contains(word)) {
+            return text.into_owned();
+        }
+    }
+}
+
+#[test]
+fn publish_through_redis_is_what_an_emitter_sends() {
+    let redis = Redis::start();
+    let mut subscriber = redis.connect();
+    subscriber.write_all(b"PSUBSCRIBE bg#/#*\r\n").unwrap();
+    read_until(&mut subscriber, &["psubscribe", ":1\r\n"]);
+
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let args =
+        ["publish", "--redis", &url, "--prefix", "bg", "--room", "news", "headline", "{\"title\":\"hi\"}"];
+    let (code, stdout, stderr) = run(&args);
+    let expected = "published to news of / through Redis, which passed it to 1 subscriptions\n";
+    assert_eq!((code, &*stdout, &*stderr), (0, expected, ""));
+    read_until(&mut subscriber, &["bg#/#news#", "emitter", "headline", "title", "hi"]);
+}
+
+#[test]
+fn publish_through_an_unreachable_redis_fails_without_showing_the_password() {
+    let address = unused().replace("http://", "");
+    for url in [
+        format!("redis://:tops3cret@{address}"),
+        format!("redis:tops3cret@{address}"),
+        ":tops3cret@".to_owned(),
+    ] {
+        let (code, stdout, stderr) = run(&["publish", "--redis", &url, "--room", "news", "headline"]);
+        assert_eq!((code, &*stdout), (1, ""));
+        assert!(!stderr.is_empty() && !stderr.contains("tops3cret"), "{stderr}");
+    }
 }

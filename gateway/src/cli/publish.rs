@@ -1,6 +1,8 @@
 //! `publish`: one event to rooms, for scripts and for trying things out.
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
+use broadgate::config::Secret;
+use broadgate_adapter::{Broadcast, EventPacket, Flags, emitter};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -21,6 +23,12 @@ pub(crate) struct PublishArgs {
     /// Publish through the ops address of a node
     #[arg(long, value_name = "URL", default_value = DEFAULT_OPS_URL)]
     ops: String,
+    /// Publish through Redis instead, to all nodes and Node.js servers of the cluster
+    #[arg(long, value_name = "URL", conflicts_with = "ops")]
+    redis: Option<Secret>,
+    /// With --redis: the cluster's channel prefix
+    #[arg(long, value_name = "PREFIX", default_value = "socket.io", requires = "redis")]
+    prefix: String,
     /// A room to publish to; may be repeated, and a socket that is in several gets the event once
     #[arg(long = "room", value_name = "ROOM", required_unless_present = "all")]
     rooms: Vec<String>,
@@ -44,7 +52,10 @@ pub(super) fn publish(args: &PublishArgs) -> anyhow::Result<String> {
     ensure!(args.namespace.starts_with('/'), "{:?}: a namespace starts with a slash", args.namespace);
     ensure!(!args.event.is_empty(), "the event has no name");
     let values: Vec<Value> = args.args.iter().map(|arg| argument(arg)).collect();
-    through_node(args, &values)
+    match &args.redis {
+        Some(url) => through_redis(args, url, &values),
+        None => through_node(args, &values),
+    }
 }
 
 fn argument(text: &str) -> Value {
@@ -64,6 +75,29 @@ fn through_node(args: &PublishArgs, values: &[Value]) -> anyhow::Result<String> 
         bail!("{} refused it: {} {}", args.ops, response.status, response.body);
     }
     Ok(format!("published to {} through {}: {}", target(args), args.ops, response.body))
+}
+
+fn through_redis(args: &PublishArgs, url: &Secret, values: &[Value]) -> anyhow::Result<String> {
+    let event = std::iter::once(json!(args.event)).chain(values.iter().cloned());
+    let broadcast = Broadcast {
+        namespace: args.namespace.as_str().into(),
+        rooms: args.rooms.iter().map(|room| room.as_str().into()).collect(),
+        except: args.except.iter().map(|room| room.as_str().into()).collect(),
+        flags: Flags::default(),
+        packet: EventPacket {
+            json: Value::Array(event.collect()).to_string().into(),
+            attachments: Vec::new(),
+        },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime did not start")?;
+    let subscriptions = runtime.block_on(emitter::publish_once(url.expose(), &args.prefix, &broadcast))?;
+    Ok(format!(
+        "published to {} through Redis, which passed it to {subscriptions} subscriptions",
+        target(args)
+    ))
 }
 
 /// For people: `news, sport of /`.

@@ -4,7 +4,7 @@
 //! layers ──> tree (values with their origin) ──> reader + sections (every key, typed) ──> cross checks ──> Settings
 //! ```
 //!
-//! [`sections`] says each key once; values, errors, unknown keys, `print-config` and the reference all come from it.
+//! `sections.rs` says each key once; values, errors, unknown keys, `print-config` and the reference all come from it.
 
 mod checks;
 mod cross;
