@@ -305,7 +305,7 @@ const COMMANDS = [
     id: "broadgate",
     title: "With Broadgate's own command",
     text: (room, event) =>
-      `broadgate publish ${shellQuoted(room)} ${shellQuoted(event)} \\\n  ` +
+      `broadgate publish --room ${shellQuoted(room)} ${shellQuoted(event)} \\\n  ` +
       shellQuoted(JSON.stringify({ title: "hi" })),
   },
   {
