@@ -11,7 +11,7 @@ use broadgate::{
         Application, CloseReason, Cors, Elsewhere, EngineIo, EngineSpec, HttpContext, NodeId, Outgoing,
         Server, SessionId,
     },
-    runtime::{AcceptorSettings, HttpSettings, ShardSpec, accept, spawn},
+    runtime::{AcceptorSettings, HttpSettings, ShardSpec, accept, inboxes, spawn},
     telemetry::ShardCounters,
 };
 use clap::Parser;
@@ -69,19 +69,17 @@ async fn main() -> io::Result<()> {
     settings.ping_timeout = Duration::from_millis(arguments.ping_timeout_ms);
     let settings = Arc::new(settings);
     let node = NodeId::random().map_err(io::Error::other)?;
-    let spec = ShardSpec {
-        number: 0,
-        max_inbox_bytes: 1 << 20,
-        http: HttpSettings { header_timeout: Duration::from_secs(30) },
-    };
-    let shard = spawn(spec, move |inbox| {
+    let spec = ShardSpec { number: 0, http: HttpSettings { header_timeout: Duration::from_secs(30) } };
+    let (inboxes, mut mailboxes) = inboxes(1, 1 << 20);
+    let shards = Arc::clone(&inboxes);
+    let _shard = spawn(spec, mailboxes.remove(0), move || {
         let counters = Arc::new(ShardCounters::default());
         let http = HttpContext {
             settings: Arc::clone(&settings),
             cors: Cors::new(&settings.cors_origins),
             body_timeout: Duration::from_secs(30),
             shard: 0,
-            shards: [inbox].into(),
+            shards,
             counters: Arc::clone(&counters),
         };
         let spec = EngineSpec {
@@ -96,6 +94,6 @@ async fn main() -> io::Result<()> {
     })?;
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing Engine.IO messages on http://{}/engine.io/", listener.local_addr()?);
-    accept(listener, vec![shard.inbox], AcceptorSettings { max_http_connections: 10_000 }).await;
+    accept(listener, inboxes, AcceptorSettings { max_http_connections: 10_000 }).await;
     Ok(())
 }

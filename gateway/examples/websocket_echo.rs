@@ -7,7 +7,7 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::body::Body;
 use broadgate::{
     net::{CloseCause, ConnectionId, Enqueued, Frame, SocketLimits, SocketSet, http},
-    runtime::{AcceptorSettings, HttpSettings, Service, Shard, ShardSpec, accept, feed, spawn},
+    runtime::{AcceptorSettings, HttpSettings, Service, Shard, ShardSpec, accept, feed, inboxes, spawn},
     telemetry::ShardCounters,
 };
 use broadgate_protocol::websocket::{Event, OpCode, handshake, push_frame};
@@ -91,18 +91,15 @@ impl Service for Echo {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let spec = ShardSpec {
-        number: 0,
-        max_inbox_bytes: 1 << 20,
-        http: HttpSettings { header_timeout: Duration::from_secs(10) },
-    };
+    let spec = ShardSpec { number: 0, http: HttpSettings { header_timeout: Duration::from_secs(10) } };
     let limits =
         SocketLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_queued_bytes: 4 * MAX_MESSAGE_BYTES };
-    let shard = spawn(spec, move |_| {
+    let (inboxes, mut mailboxes) = inboxes(1, 1 << 20);
+    let _shard = spawn(spec, mailboxes.remove(0), move || {
         Ok(Echo { sockets: SocketSet::new(limits, Arc::new(ShardCounters::default()))? })
     })?;
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing WebSocket messages on ws://{}", listener.local_addr()?);
-    accept(listener, vec![shard.inbox], AcceptorSettings { max_http_connections: 1_000 }).await;
+    accept(listener, inboxes, AcceptorSettings { max_http_connections: 1_000 }).await;
     Ok(())
 }

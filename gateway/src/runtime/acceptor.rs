@@ -17,7 +17,7 @@ pub struct AcceptorSettings {
 /// Accepts until the future is dropped.
 pub async fn accept<M: Send + 'static>(
     listener: TcpListener,
-    inboxes: Vec<Inbox<M>>,
+    inboxes: Arc<[Inbox<M>]>,
     settings: AcceptorSettings,
 ) {
     let places = Arc::new(Semaphore::new(settings.max_http_connections));

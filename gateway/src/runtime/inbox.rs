@@ -42,12 +42,25 @@ impl<M> Clone for Inbox<M> {
     }
 }
 
-impl<M> Inbox<M> {
-    pub(super) fn new(max_bytes: usize) -> (Self, mpsc::UnboundedReceiver<Delivery<M>>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, waiting_bytes: Arc::default(), max_bytes }, receiver)
-    }
+/// The shard's end of its inbox.
+pub struct Mailbox<M> {
+    pub(super) inbox: Inbox<M>,
+    pub(super) receiver: mpsc::UnboundedReceiver<Delivery<M>>,
+}
 
+/// Makes the inboxes of `count` shards, each for at most `max_bytes` of bounded messages. They come before the shards,
+/// since every shard may have to write to every other.
+pub fn inboxes<M>(count: usize, max_bytes: usize) -> (Arc<[Inbox<M>]>, Vec<Mailbox<M>>) {
+    let mailboxes: Vec<_> = (0..count)
+        .map(|_| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            Mailbox { inbox: Inbox { sender, waiting_bytes: Arc::default(), max_bytes }, receiver }
+        })
+        .collect();
+    (mailboxes.iter().map(|mailbox| mailbox.inbox.clone()).collect(), mailboxes)
+}
+
+impl<M> Inbox<M> {
     /// Sends what is bounded elsewhere (one per request, per join, per connection).
     pub fn send(&self, message: M) {
         self.deliver(Delivery::Message(message, 0));
@@ -87,7 +100,8 @@ mod tests {
 
     #[test]
     fn the_bound_is_in_bytes_and_frees_as_messages_are_taken() {
-        let (inbox, mut receiver) = Inbox::new(100);
+        let (inboxes, mut mailboxes) = inboxes(1, 100);
+        let (inbox, receiver) = (&inboxes[0], &mut mailboxes[0].receiver);
         assert_eq!(inbox.send_bounded("a", 60), Ok(()));
         assert_eq!(inbox.send_bounded("b", 41), Err(InboxFull));
         assert_eq!(inbox.send_bounded("c", 40), Ok(()));

@@ -5,5 +5,5 @@ mod inbox;
 mod shard;
 
 pub use acceptor::{AcceptorSettings, accept};
-pub use inbox::{Inbox, InboxFull};
+pub use inbox::{Inbox, InboxFull, Mailbox, inboxes};
 pub use shard::{HttpSettings, Service, Shard, ShardSpec, ShardThread, feed, spawn};

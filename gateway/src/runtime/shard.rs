@@ -18,11 +18,11 @@ use hyper::{Request, Response, body::Incoming};
 use rustix::event::epoll;
 use tokio::{
     io::unix::AsyncFd,
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     task::LocalSet,
 };
 
-use super::{Inbox, inbox::Delivery};
+use super::{Inbox, Mailbox, inbox::Delivery};
 use crate::net::{CloseCause, ConnectionId, Readiness, SocketSet, http};
 
 pub use crate::net::http::HttpSettings;
@@ -129,8 +129,6 @@ pub fn feed<S: Service>(service: &mut S, id: ConnectionId, mut early: Vec<u8>, n
 pub struct ShardSpec {
     /// Its number, for the thread's name.
     pub number: usize,
-    /// Bytes of messages that may wait in its inbox.
-    pub max_inbox_bytes: usize,
     /// Bounds of its HTTP connections.
     pub http: HttpSettings,
 }
@@ -160,12 +158,12 @@ impl<M: Send + 'static> ShardThread<M> {
 /// The thread could not be started.
 pub fn spawn<S: Service>(
     spec: ShardSpec,
-    build: impl FnOnce(Inbox<S::Message>) -> io::Result<S> + Send + 'static,
+    mailbox: Mailbox<S::Message>,
+    build: impl FnOnce() -> io::Result<S> + Send + 'static,
 ) -> io::Result<ShardThread<S::Message>> {
-    let (inbox, receiver) = Inbox::new(spec.max_inbox_bytes);
-    let own = inbox.clone();
+    let inbox = mailbox.inbox.clone();
     let thread = thread::Builder::new().name(format!("shard-{}", spec.number)).spawn(move || {
-        if let Err(error) = run(&spec, own, receiver, build) {
+        if let Err(error) = run(&spec, mailbox, build) {
             tracing::error!(%error, shard = spec.number, "a shard ended");
         }
     })?;
@@ -174,12 +172,11 @@ pub fn spawn<S: Service>(
 
 fn run<S: Service>(
     spec: &ShardSpec,
-    inbox: Inbox<S::Message>,
-    receiver: mpsc::UnboundedReceiver<Delivery<S::Message>>,
-    build: impl FnOnce(Inbox<S::Message>) -> io::Result<S>,
+    mailbox: Mailbox<S::Message>,
+    build: impl FnOnce() -> io::Result<S>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut service = build(inbox.clone())?;
+    let mut service = build()?;
     let watch = service.sockets().watch()?;
     let shard = Shard(Rc::new(Inner {
         service: RefCell::new(service),
@@ -189,7 +186,7 @@ fn run<S: Service>(
         http_connections: Cell::new(0),
         stopping: watch::Sender::new(false),
     }));
-    LocalSet::new().block_on(&runtime, drive(shard, watch, inbox, receiver, spec.http))
+    LocalSet::new().block_on(&runtime, drive(shard, watch, mailbox, spec.http))
 }
 
 /// The buffers that a shard uses again in each turn.
@@ -203,10 +200,10 @@ struct Scratch<M> {
 async fn drive<S: Service>(
     shard: Shard<S>,
     watch: OwnedFd,
-    inbox: Inbox<S::Message>,
-    mut receiver: mpsc::UnboundedReceiver<Delivery<S::Message>>,
+    mailbox: Mailbox<S::Message>,
     http: HttpSettings,
 ) -> io::Result<()> {
+    let Mailbox { inbox, mut receiver } = mailbox;
     let watch = watch_set(watch)?;
     let mut scratch = Scratch {
         input: SocketSet::read_buffer(),
