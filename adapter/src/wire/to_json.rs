@@ -197,7 +197,10 @@ impl Transcoder<'_> {
         } else if (1e-6..1e21).contains(&size) {
             self.push_display(value);
         } else {
-            write!(self.json, "{value:e}").expect("writing to a String does not fail");
+            let text = format!("{value:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, ""));
+            let sign = if exponent.starts_with('-') { "" } else { "+" };
+            write!(self.json, "{digits}e{sign}{exponent}").expect("writing to a String does not fail");
         }
     }
 
