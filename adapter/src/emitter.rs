@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use ::redis::Value;
-
 use crate::{
     Broadcast,
-    redis::{StartError, client, connection_config},
+    redis::{Server, StartError},
     wire::{self, Channels, EncodeError},
 };
 
@@ -36,7 +34,7 @@ pub enum EmitError {
     Encode(#[from] EncodeError),
     /// Redis could not be reached, or refused.
     #[error("Redis did not take the message: {0}")]
-    Redis(#[from] ::redis::RedisError),
+    Redis(String),
 }
 
 /// Writes a broadcast for any client of Redis to publish. `prefix` is the cluster's, `socket.io` by default.
@@ -57,13 +55,10 @@ pub fn encode(prefix: &str, broadcast: &Broadcast) -> Result<Publication, Encode
 /// If the URL or the event is unusable, or Redis does not answer in time.
 pub async fn publish_once(url: &str, prefix: &str, broadcast: &Broadcast) -> Result<u64, EmitError> {
     let publication = encode(prefix, broadcast)?;
-    let config = connection_config(TIMEOUT).set_response_timeout(Some(TIMEOUT));
-    let mut connection = client(url)?.get_multiplexed_async_connection_with_config(&config).await?;
-    let mut command = ::redis::cmd("PUBLISH");
-    command.arg(publication.channel).arg(publication.payload);
-    match connection.send_packed_command(&command).await? {
-        Value::Int(receivers) => Ok(receivers.unsigned_abs()),
-        Value::ServerError(error) => Err(EmitError::Redis(error.into())),
-        _ => Ok(0),
-    }
+    let connected = Server::parse(url)?.connect(TIMEOUT, Some(TIMEOUT), |_| {}).await;
+    let mut link = connected.map_err(|error| EmitError::Redis(error.to_string()))?;
+    let message = (publication.channel.as_str(), publication.payload.as_slice());
+    let answers =
+        link.publish(std::iter::once(message)).await.map_err(|error| EmitError::Redis(error.to_string()))?;
+    answers.into_iter().next().unwrap_or(Ok(0)).map_err(EmitError::Redis)
 }

@@ -2,8 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion};
-
 use crate::wire::Limits;
 
 /// Settings of the Redis engine. [`RedisConfig::new`] fills in what has a sensible default.
@@ -107,24 +105,4 @@ pub enum StartError {
     /// Its channels would be mistaken for those of another prefix.
     #[error("the prefix must not contain #")]
     Prefix,
-}
-
-/// The server of `url`, to be spoken to in RESP3, which alone carries messages beside answers.
-pub(crate) fn client(url: &str) -> Result<Client, StartError> {
-    if url.starts_with("rediss:") {
-        return Err(StartError::Tls);
-    }
-    // The driver's reasons may quote the URL.
-    let info = url.into_connection_info().map_err(|_| StartError::Url)?;
-    // Without it, small writes may wait for the acknowledgement of the one before (Nagle's algorithm).
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| StartError::Url)
-}
-
-pub(crate) fn connection_config(connect_timeout: Duration) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(connect_timeout))
-        // The callers have their own deadlines.
-        .set_response_timeout(None)
 }

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::{Clock, log_bound::LogBound};
+use super::{Clock, link::LinkError, log_bound::LogBound};
 
 /// Attempts to connect that failed: a few lines at first, then one now and then.
 const MAX_FAILURES_LOGGED: u32 = 3;
@@ -38,7 +38,7 @@ impl LinkLog {
         }
     }
 
-    pub(super) fn failed(&mut self, error: &redis::RedisError) {
+    pub(super) fn failed(&mut self, error: &LinkError) {
         self.attempts += 1;
         if self.failures.allow(self.clock.now_ms()).is_some() {
             let (link, server, failed_attempts) = (self.link, &self.server, self.attempts);

@@ -1,12 +1,13 @@
 //! The engine over Redis pub/sub, in the wire format of the classic Socket.IO Redis adapter (wire.md 3.1).
 //!
 //! Two links, each with a task that keeps it up for ever: [`publish`] sends, [`subscribe`] receives. What is wanted and
-//! what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`) only makes connections and
-//! frames, because its own reconnecting loses subscriptions quietly. Messages go from the subscribe link's reader
+//! what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`, behind [`link`]) only makes
+//! connections and frames, because its own reconnecting loses subscriptions quietly. Messages go from the subscribe link's reader
 //! through [`receive`] straight to the sink.
 
 mod backoff;
 mod config;
+mod link;
 mod link_log;
 mod log_bound;
 mod publish;
@@ -26,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use config::{RedisConfig, StartError};
-pub(crate) use config::{client, connection_config};
+pub(crate) use link::Server;
 
 use crate::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,
@@ -69,8 +70,7 @@ impl RedisEngine {
     /// Outside of a tokio runtime.
     pub fn start(config: RedisConfig, sink: Arc<dyn EventSink>) -> Result<Arc<Self>, StartError> {
         config.check()?;
-        let client = config::client(&config.url)?;
-        let server = client.get_connection_info().addr().to_string();
+        let server = Server::parse(&config.url)?;
         let clock = Clock::start();
         let channels = Channels::new(&config.prefix);
         let counters = Arc::new(Counters::default());
@@ -82,13 +82,13 @@ impl RedisEngine {
         });
         let (shutdown, stopping) = watch::channel(false);
         let publisher = Publisher {
-            client: client.clone(),
+            server: server.clone(),
             queue: Arc::clone(&queue),
             shutdown: stopping.clone(),
             connect_timeout: config.connect_timeout,
             publish_timeout: config.publish_timeout,
             ping_interval: config.ping_interval,
-            log: LinkLog::new("publish", server.clone(), clock),
+            log: LinkLog::new("publish", server.address(), clock),
         };
         let receiver = Receiver {
             uid: config.uid.as_str().into(),
@@ -99,8 +99,9 @@ impl RedisEngine {
             clock,
             malformed_log: Mutex::new(LogBound::new(MAX_MALFORMED_LOGGED, MALFORMED_WINDOW_MS)),
         };
+        let address = server.address();
         let subscriber = Subscriber {
-            client,
+            server,
             channels: channels.clone(),
             node_prefix: config.node_prefix.as_str().into(),
             subscriptions: Arc::clone(&subscriptions),
@@ -112,7 +113,7 @@ impl RedisEngine {
             connect_timeout: config.connect_timeout,
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
-            log: LinkLog::new("subscribe", server, clock),
+            log: LinkLog::new("subscribe", address, clock),
         };
         let tasks = vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run())];
         Ok(Arc::new(Self {

@@ -13,21 +13,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
     backoff::{Backoff, random},
-    config::connection_config,
+    link::{Link, LinkError, Push, Server},
     link_log::LinkLog,
 };
 use crate::{PublishError, counters::Counters};
 
-/// Messages of one pipeline.
+/// Messages of one batch.
 const MAX_BATCH: usize = 128;
-/// Pipelines whose answers are awaited.
+/// A batch that has reached this takes no more messages.
+const FULL_BATCH_BYTES: usize = 256 << 10;
+/// Batches whose answers are awaited.
 const MAX_BATCHES_IN_FLIGHT: usize = 32;
 
 /// Answer to one publish.
@@ -118,7 +119,13 @@ impl PublishQueue {
 
     fn take_batch(&self) -> Vec<Message> {
         let mut state = self.state.lock();
-        let count = state.messages.len().min(MAX_BATCH);
+        let mut bytes = 0;
+        let in_batch = |message: &&Message| {
+            let fits = bytes < FULL_BATCH_BYTES;
+            bytes += message.bytes();
+            fits
+        };
+        let count = state.messages.iter().take(MAX_BATCH).take_while(in_batch).count();
         state.messages.drain(..count).collect()
     }
 
@@ -139,7 +146,7 @@ impl PublishQueue {
 
 /// The task of the publish link.
 pub(super) struct Publisher {
-    pub(super) client: Client,
+    pub(super) server: Server,
     pub(super) queue: Arc<PublishQueue>,
     pub(super) shutdown: watch::Receiver<bool>,
     pub(super) connect_timeout: Duration,
@@ -154,7 +161,7 @@ enum Ended {
     Lost(String),
 }
 
-type Answer = Result<(), RedisError>;
+type Answer = Result<(), LinkError>;
 
 impl Publisher {
     /// Keeps the link up until shutdown.
@@ -163,11 +170,12 @@ impl Publisher {
         while !*self.shutdown.borrow() {
             let lost = Arc::new(Notify::new());
             match self.connect(Arc::clone(&lost)).await {
-                Ok(connection) => {
+                None => return,
+                Some(Ok(link)) => {
                     self.log.up();
                     self.queue.set_link(true);
                     let since = Instant::now();
-                    let ended = self.serve(connection, &lost).await;
+                    let ended = self.serve(link, &lost).await;
                     self.queue.set_link(false);
                     backoff.link_lasted(since.elapsed());
                     match ended {
@@ -175,7 +183,7 @@ impl Publisher {
                         Ended::Lost(reason) => self.log.lost(&reason),
                     }
                 }
-                Err(error) => self.log.failed(&error),
+                Some(Err(error)) => self.log.failed(&error),
             }
             let wait = tokio::time::sleep(backoff.wait(random()));
             tokio::select! {
@@ -185,22 +193,20 @@ impl Publisher {
         }
     }
 
-    async fn connect(&mut self, lost: Arc<Notify>) -> Result<MultiplexedConnection, RedisError> {
-        let config = connection_config(self.connect_timeout)
-            .set_response_timeout(Some(self.publish_timeout))
-            .set_push_sender(move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    lost.notify_one();
-                }
-                Ok::<(), redis::aio::SendError>(())
-            });
+    /// `None`: shutting down.
+    async fn connect(&mut self, lost: Arc<Notify>) -> Option<Result<Link, LinkError>> {
+        let on_push = move |push: Push<'_>| {
+            if matches!(push, Push::Disconnected) {
+                lost.notify_one();
+            }
+        };
         tokio::select! {
-            connection = self.client.get_multiplexed_async_connection_with_config(&config) => connection,
-            _ = self.shutdown.changed() => Err(RedisError::from(std::io::Error::other("shutting down"))),
+            link = self.server.connect(self.connect_timeout, Some(self.publish_timeout), on_push) => Some(link),
+            _ = self.shutdown.changed() => None,
         }
     }
 
-    async fn serve(&mut self, connection: MultiplexedConnection, lost: &Notify) -> Ended {
+    async fn serve(&mut self, link: Link, lost: &Notify) -> Ended {
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
         let mut ping = tokio::time::interval(self.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -211,7 +217,7 @@ impl Publisher {
                 if batch.is_empty() {
                     break;
                 }
-                start(&in_flight, send_batch(connection.clone(), batch, self.publish_timeout));
+                start(&in_flight, send_batch(link.clone(), batch, self.publish_timeout));
             }
             if closing && in_flight.is_empty() {
                 return Ended::Shutdown;
@@ -227,7 +233,8 @@ impl Publisher {
                 () = self.queue.filled.notified() => {}
                 _ = ping.tick() => {
                     if in_flight.is_empty() {
-                        start(&in_flight, send_ping(connection.clone()));
+                        let mut link = link.clone();
+                        start(&in_flight, async move { link.ping().await });
                     }
                 }
                 _ = self.shutdown.changed(), if !closing => {
@@ -251,34 +258,23 @@ fn start(
     }
 }
 
-async fn send_batch(mut connection: MultiplexedConnection, batch: Vec<Message>, timeout: Duration) -> Answer {
-    let mut pipeline = redis::Pipeline::with_capacity(batch.len());
-    for message in &batch {
-        pipeline.cmd("PUBLISH").arg(&message.channel).arg(&message.payload);
-    }
-    match connection.send_packed_commands(&pipeline, 0, batch.len()).await {
+async fn send_batch(mut link: Link, batch: Vec<Message>, timeout: Duration) -> Answer {
+    let messages = batch.iter().map(|message| (message.channel.as_str(), message.payload.as_slice()));
+    match link.publish(messages).await {
         Ok(answers) => {
             for (message, answer) in batch.into_iter().zip(answers) {
-                let answer = match answer {
-                    Value::ServerError(error) => Err(PublishError::Refused(error.to_string())),
-                    _ => Ok(()),
-                };
-                message.answer(answer);
+                message.answer(answer.map(|_| ()).map_err(PublishError::Refused));
             }
             Ok(())
         }
-        Err(error) if error.is_timeout() => {
+        Err(LinkError::Timeout) => {
             let reason = format!("no answer within {} ms", timeout.as_millis());
             for message in batch {
                 message.answer(Err(PublishError::Refused(reason.clone())));
             }
-            Err(error)
+            Err(LinkError::Timeout)
         }
         // The answers are dropped, which means that the link is down.
         Err(error) => Err(error),
     }
-}
-
-async fn send_ping(mut connection: MultiplexedConnection) -> Answer {
-    connection.send_packed_command(&redis::cmd("PING")).await.map(|_| ())
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ::redis::{PushInfo, PushKind, Value};
 use parking_lot::Mutex;
 use tracing::warn;
 
@@ -25,14 +24,8 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Takes one push; those that are no message are not its matter.
-    pub(super) fn receive(&self, push: &PushInfo) {
-        let ((PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)])
-        | (PushKind::PMessage, [_, Value::BulkString(channel), Value::BulkString(payload)])) =
-            (&push.kind, push.data.as_slice())
-        else {
-            return;
-        };
+    /// Takes one message.
+    pub(super) fn receive(&self, channel: &[u8], payload: &[u8]) {
         self.counters.received_bytes.add(payload.len() as u64);
         match self.decode(channel, payload) {
             Ok(Inbound::Broadcast(broadcast)) => {

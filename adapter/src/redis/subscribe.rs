@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{Client, PushInfo, PushKind, RedisError, aio::MultiplexedConnection};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     Clock,
     backoff::{Backoff, random},
-    config::connection_config,
+    link::{Link, LinkError, Push, Server},
     link_log::LinkLog,
     receive::Receiver,
 };
@@ -40,7 +39,7 @@ pub(super) struct Subscriptions {
 
 /// The task of the subscribe link.
 pub(super) struct Subscriber {
-    pub(super) client: Client,
+    pub(super) server: Server,
     pub(super) channels: Channels,
     pub(super) node_prefix: Box<str>,
     pub(super) subscriptions: Arc<Subscriptions>,
@@ -77,19 +76,20 @@ impl Subscriber {
         while !*self.shutdown.borrow() {
             let lost = Arc::new(Notify::new());
             match self.connect(Arc::clone(&lost)).await {
-                Ok(connection) => {
+                None => return,
+                Some(Ok(link)) => {
                     self.log.up();
                     if std::mem::replace(&mut was_up, true) {
                         self.counters.reconnects.increment();
                     }
                     let since = Instant::now();
-                    let ended = self.serve(connection, &lost).await;
+                    let ended = self.serve(link, &lost).await;
                     backoff.link_lasted(since.elapsed());
                     let Ended::Lost(reason) = ended else { return };
                     self.log.lost(&reason);
                     self.sink.deliver(Event::LinkLost { reason });
                 }
-                Err(error) => self.log.failed(&error),
+                Some(Err(error)) => self.log.failed(&error),
             }
             let wait = tokio::time::sleep(backoff.wait(random()));
             tokio::select! {
@@ -99,38 +99,35 @@ impl Subscriber {
         }
     }
 
-    async fn connect(&mut self, lost: Arc<Notify>) -> Result<MultiplexedConnection, RedisError> {
+    /// `None`: shutting down.
+    async fn connect(&mut self, lost: Arc<Notify>) -> Option<Result<Link, LinkError>> {
         let receiver = Arc::clone(&self.receiver);
-        let config = connection_config(self.connect_timeout).set_push_sender(move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                lost.notify_one();
-            } else {
-                receiver.receive(&push);
-            }
-            Ok::<(), redis::aio::SendError>(())
-        });
+        let on_push = move |push: Push<'_>| match push {
+            Push::Message { channel, payload } => receiver.receive(channel, payload),
+            Push::Disconnected => lost.notify_one(),
+        };
         tokio::select! {
-            connection = self.client.get_multiplexed_async_connection_with_config(&config) => connection,
-            _ = self.shutdown.changed() => Err(RedisError::from(std::io::Error::other("shutting down"))),
+            link = self.server.connect(self.connect_timeout, None, on_push) => Some(link),
+            _ = self.shutdown.changed() => None,
         }
     }
 
-    async fn serve(&mut self, connection: MultiplexedConnection, lost: &Notify) -> Ended {
+    async fn serve(&mut self, link: Link, lost: &Notify) -> Ended {
         self.subscriptions.interest.lock().connected();
         self.subscriptions.link_up.store(true, Ordering::Release);
-        let ended = self.drive(connection, lost).await;
+        let ended = self.drive(link, lost).await;
         self.subscriptions.link_up.store(false, Ordering::Release);
         self.subscriptions.interest.lock().disconnected(self.clock.now_ms());
         ended
     }
 
-    async fn drive(&mut self, connection: MultiplexedConnection, lost: &Notify) -> Ended {
+    async fn drive(&mut self, link: Link, lost: &Notify) -> Ended {
         let mut in_flight = InFlight::new();
         let mut ping = tokio::time::interval(self.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ping_in_flight = false;
         loop {
-            if let Err(reason) = self.act(&connection, &in_flight) {
+            if let Err(reason) = self.act(&link, &in_flight) {
                 return Ended::Lost(reason);
             }
             let wake_ms = self.subscriptions.interest.lock().next_deadline_ms();
@@ -149,7 +146,7 @@ impl Subscriber {
                 () = self.clock.sleep_until(wake_ms) => {}
                 _ = ping.tick() => {
                     if !std::mem::replace(&mut ping_in_flight, true) {
-                        in_flight.push(send_ping(connection.clone(), self.ping_timeout).boxed());
+                        in_flight.push(send_ping(link.clone(), self.ping_timeout).boxed());
                     }
                 }
                 _ = self.shutdown.changed() => return Ended::Shutdown,
@@ -158,7 +155,7 @@ impl Subscriber {
     }
 
     /// Does everything that is to be done now.
-    fn act(&self, connection: &MultiplexedConnection, in_flight: &InFlight) -> Result<(), String> {
+    fn act(&self, link: &Link, in_flight: &InFlight) -> Result<(), String> {
         loop {
             // The sink must be called without the lock: it may subscribe.
             let action = self.subscriptions.interest.lock().poll(self.clock.now_ms());
@@ -166,7 +163,7 @@ impl Subscriber {
                 None => return Ok(()),
                 Some(Action::Send(command)) => {
                     let names = command.targets.iter().map(|target| self.channel_name(target)).collect();
-                    in_flight.push(send(connection.clone(), command, names).boxed());
+                    in_flight.push(send(link.clone(), command, names).boxed());
                 }
                 Some(Action::Subscribed { subscriber, namespace, room }) => {
                     self.sink.deliver(Event::Subscribed { subscriber, namespace, room });
@@ -195,11 +192,11 @@ impl Subscriber {
     }
 }
 
-async fn send(mut connection: MultiplexedConnection, command: Command, names: Vec<String>) -> Outcome {
+async fn send(mut link: Link, command: Command, names: Vec<String>) -> Outcome {
     let result = match command.verb {
-        Verb::Subscribe => connection.subscribe(names).await,
-        Verb::SubscribePatterns => connection.psubscribe(names).await,
-        Verb::Unsubscribe => connection.unsubscribe(names).await,
+        Verb::Subscribe => link.subscribe(names).await,
+        Verb::SubscribePatterns => link.subscribe_patterns(names).await,
+        Verb::Unsubscribe => link.unsubscribe(names).await,
     };
     match result {
         Ok(()) => Outcome::Confirmed(command.id),
@@ -207,9 +204,9 @@ async fn send(mut connection: MultiplexedConnection, command: Command, names: Ve
     }
 }
 
-async fn send_ping(mut connection: MultiplexedConnection, timeout: Duration) -> Outcome {
-    match tokio::time::timeout(timeout, connection.send_packed_command(&redis::cmd("PING"))).await {
-        Ok(Ok(_)) => Outcome::Pong,
+async fn send_ping(mut link: Link, timeout: Duration) -> Outcome {
+    match tokio::time::timeout(timeout, link.ping()).await {
+        Ok(Ok(())) => Outcome::Pong,
         Ok(Err(error)) => Outcome::Failed(error.to_string()),
         Err(_) => Outcome::Failed(format!("no answer to PING within {} ms", timeout.as_millis())),
     }

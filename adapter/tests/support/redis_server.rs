@@ -1,6 +1,7 @@
 //! A real `redis-server` for tests: on a free port, without files, killed when dropped. Without it the test fails.
 
 use std::{
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -19,23 +20,30 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts a server and waits until it takes connections.
     pub fn start() -> Self {
-        Self::launch(free_port(), None)
+        Self::launch(None)
     }
 
     /// Starts a server that wants a password.
     pub fn start_with_password(password: &str) -> Self {
-        Self::launch(free_port(), Some(password.to_owned()))
+        Self::launch(Some(password))
     }
 
-    fn launch(port: u16, password: Option<String>) -> Self {
+    fn launch(password: Option<&str>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("broadgate-redis-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
-        let child = spawn(port, password.as_deref(), &directory);
-        let mut server = Self { child, port, directory, password };
-        server.wait_until_ready();
-        server
+        for attempt in 0..20 {
+            std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
+            let port = free_port(number * 20 + attempt);
+            let child = spawn(port, password, &directory);
+            let password = password.map(str::to_owned);
+            let mut server = Self { child, port, directory: directory.clone(), password };
+            // Another process may take the port first.
+            if server.becomes_ready() {
+                return server;
+            }
+        }
+        panic!("no redis-server could be started");
     }
 
     /// Where it listens, without user and password.
@@ -70,7 +78,7 @@ impl RedisServer {
     /// Starts it again on its port, after [`RedisServer::kill`].
     pub fn restart(&mut self) {
         self.child = spawn(self.port, self.password.as_deref(), &self.directory);
-        self.wait_until_ready();
+        assert!(self.becomes_ready(), "redis-server has ended");
     }
 
     /// SIGSTOP: connections stay open, nothing answers.
@@ -88,16 +96,33 @@ impl RedisServer {
         assert!(status.expect("kill can be run").success());
     }
 
-    fn wait_until_ready(&mut self) {
+    /// Waits until this very process answers; false if it ends instead.
+    fn becomes_ready(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(
-                self.child.try_wait().expect("its state can be read").is_none(),
-                "redis-server has ended"
-            );
-            assert!(Instant::now() < deadline, "redis-server takes no connections");
+        while !self.answers() {
+            if self.child.try_wait().expect("its state can be read").is_some() {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
+        true
+    }
+
+    fn answers(&self) -> bool {
+        let answer = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            if let Some(password) = &self.password {
+                stream.write_all(format!("AUTH {password}\r\n").as_bytes())?;
+            }
+            stream.write_all(b"INFO server\r\nQUIT\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let process_id = format!("process_id:{}\r\n", self.child.id());
+        answer().is_ok_and(|answer| answer.contains(&process_id))
     }
 }
 
@@ -120,7 +145,12 @@ fn spawn(port: u16, password: Option<&str>, directory: &Path) -> Child {
     command.spawn().expect("redis-server must be installed (Debian package redis-server)")
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback can be bound");
-    listener.local_addr().expect("it is bound").port()
+/// Below the ports that the system gives to outgoing connections: while the server is down, a client that tries again
+/// and again could otherwise be given the server's port, and connect to itself.
+fn free_port(seed: u32) -> u16 {
+    let start = std::process::id().wrapping_mul(7919).wrapping_add(seed.wrapping_mul(104_729));
+    (0..20_000)
+        .map(|step| u16::try_from(10_000 + start.wrapping_add(step) % 20_000).expect("it is below 30,000"))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("some port is free")
 }

@@ -1,0 +1,148 @@
+//! One connection to Redis. The only module that knows the driver, so that another can take its place.
+//!
+//! The driver does no more than frames: reconnecting, deadlines of subscriptions and what is subscribed are ours.
+
+use std::time::Duration;
+
+use ::redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
+    Value,
+    aio::{MultiplexedConnection, SendError},
+};
+
+use super::StartError;
+
+/// Where and as whom to connect.
+#[derive(Clone)]
+pub(crate) struct Server {
+    client: Client,
+}
+
+/// What a connection tells beside its answers, on its reader.
+pub(crate) enum Push<'a> {
+    /// Published on something that this connection subscribes to.
+    Message { channel: &'a [u8], payload: &'a [u8] },
+    /// The connection is gone.
+    Disconnected,
+}
+
+/// Why a command has no answer. Holds no secret: the driver's errors name neither user nor password.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("no answer in time")]
+    Timeout,
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A connection; clones share it, and it is closed with the last of them.
+#[derive(Clone)]
+pub(crate) struct Link {
+    connection: MultiplexedConnection,
+}
+
+impl Server {
+    /// Reads a URL.
+    pub(crate) fn parse(url: &str) -> Result<Self, StartError> {
+        if url.starts_with("rediss:") {
+            return Err(StartError::Tls);
+        }
+        // The driver's reasons may quote the URL.
+        let info = url.into_connection_info().map_err(|_| StartError::Url)?;
+        // The driver leaves Nagle's algorithm on: small writes would wait for the acknowledgement of the one before.
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        // RESP3 alone carries messages beside answers.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
+        Ok(Self { client: Client::open(info).map_err(|_| StartError::Url)? })
+    }
+
+    /// For the log: host and port alone.
+    pub(crate) fn address(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// Connects and logs in. `on_push` must not block. Without a `response_timeout` the caller has deadlines of its own.
+    pub(crate) async fn connect(
+        &self,
+        connect_timeout: Duration,
+        response_timeout: Option<Duration>,
+        on_push: impl Fn(Push<'_>) + Send + Sync + 'static,
+    ) -> Result<Link, LinkError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect_timeout))
+            .set_response_timeout(response_timeout)
+            .set_push_sender(move |push: PushInfo| {
+                if let Some(push) = Push::read(&push) {
+                    on_push(push);
+                }
+                Ok::<(), SendError>(())
+            });
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Link { connection })
+    }
+}
+
+impl<'a> Push<'a> {
+    fn read(push: &'a PushInfo) -> Option<Self> {
+        match (&push.kind, push.data.as_slice()) {
+            (PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)])
+            | (PushKind::PMessage, [_, Value::BulkString(channel), Value::BulkString(payload)]) => {
+                Some(Self::Message { channel, payload })
+            }
+            (PushKind::Disconnection, _) => Some(Self::Disconnected),
+            _ => None,
+        }
+    }
+}
+
+impl Link {
+    /// Publishes a batch in one write. For each message the number of subscriptions that got it, or why the server
+    /// refused it.
+    pub(crate) async fn publish(
+        &mut self,
+        messages: impl ExactSizeIterator<Item = (&str, &[u8])>,
+    ) -> Result<Vec<Result<u64, String>>, LinkError> {
+        let count = messages.len();
+        let mut pipeline = ::redis::Pipeline::with_capacity(count);
+        for (channel, payload) in messages {
+            pipeline.cmd("PUBLISH").arg(channel).arg(payload);
+        }
+        let answers = self.connection.send_packed_commands(&pipeline, 0, count).await?;
+        let answer = |answer| match answer {
+            Value::Int(subscriptions) => Ok(subscriptions.unsigned_abs()),
+            Value::ServerError(error) => Err(error.to_string()),
+            _ => Err("an answer that is no number".to_owned()),
+        };
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// Resolves when the server has confirmed every channel.
+    pub(crate) async fn subscribe(&mut self, channels: Vec<String>) -> Result<(), LinkError> {
+        Ok(self.connection.subscribe(channels).await?)
+    }
+
+    /// Resolves when the server has confirmed every pattern.
+    pub(crate) async fn subscribe_patterns(&mut self, patterns: Vec<String>) -> Result<(), LinkError> {
+        Ok(self.connection.psubscribe(patterns).await?)
+    }
+
+    /// Resolves when the server has confirmed every channel.
+    pub(crate) async fn unsubscribe(&mut self, channels: Vec<String>) -> Result<(), LinkError> {
+        Ok(self.connection.unsubscribe(channels).await?)
+    }
+
+    /// Resolves when the server has answered.
+    pub(crate) async fn ping(&mut self) -> Result<(), LinkError> {
+        match self.connection.send_packed_command(&::redis::cmd("PING")).await? {
+            Value::ServerError(error) => Err(LinkError::Failed(error.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<RedisError> for LinkError {
+    fn from(error: RedisError) -> Self {
+        if error.is_timeout() { Self::Timeout } else { Self::Failed(error.to_string()) }
+    }
+}
