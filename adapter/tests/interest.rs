@@ -148,6 +148,27 @@ fn a_room_is_unsubscribed_after_the_delay() {
 }
 
 #[test]
+fn a_room_that_is_wanted_again_before_its_command_was_sent_stays() {
+    let mut setup = Setup::connected();
+    setup.subscribe(SHARD, "news");
+    setup.settle();
+    setup.unsubscribe(SHARD, "news");
+    setup.now_ms = DELAY_MS - 1;
+    for number in 0..8 * MAX_TARGETS_PER_COMMAND {
+        setup.subscribe(SHARD, &format!("room{number}"));
+    }
+    let under_way = setup.commands();
+    assert_eq!(under_way.len(), 8, "no more may be sent");
+    setup.now_ms = DELAY_MS;
+    assert_eq!(setup.actions(), []);
+    assert_eq!(setup.subscribe(SHARD, "news"), Subscription::Confirmed);
+    for command in under_way {
+        setup.confirm(command.id);
+    }
+    assert!(setup.settle().iter().all(|action| matches!(action, Action::Subscribed { .. })));
+}
+
+#[test]
 fn a_room_that_flaps_causes_no_traffic_and_no_memory() {
     let mut setup = Setup::connected();
     setup.subscribe(SHARD, "news");
