@@ -1,44 +1,22 @@
 // Poll responses are compressed where it pays (wire.md 1.6). Raw requests: clients hide the encoding.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { request } from "node:http";
 import { describe, test } from "node:test";
 import { gunzipSync, inflateSync } from "node:zlib";
 
 import { startGateway } from "./support/gateway.mjs";
+import { openPolling } from "./support/raw.mjs";
 
 const LONG = "compressible ".repeat(1_000);
 
-async function http(method, url, { headers = {}, body } = {}) {
-  const sent = request(url, { method, headers });
-  sent.end(body);
-  const [response] = await once(sent, "response");
-  const chunks = [];
-  for await (const chunk of response) chunks.push(chunk);
-  return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) };
-}
-
-/** A polling session that has joined the room; `poll` sends the GET. */
-async function pollingMember(gateway) {
-  const base = `${gateway.url}/socket.io/?EIO=4&transport=polling`;
-  const open = await http("GET", base);
-  const { sid } = JSON.parse(open.body.toString().slice(1));
-  const url = `${base}&sid=${sid}`;
-  const push = async (body) => assert.equal((await http("POST", url, { body })).body.toString(), "ok");
-  const poll = (headers) => http("GET", url, { headers });
-  await push("40");
-  assert.match((await poll()).body.toString(), /^40\{"sid":"/);
-  await push('420["join","room"]');
-  assert.match((await poll()).body.toString(), /^430\[\{"ok":true/);
-  return { poll };
-}
-
 async function pollFor(gateway, acceptEncoding, text) {
-  const { poll } = await pollingMember(gateway);
+  const session = await openPolling(gateway);
+  await session.connect();
+  await session.push('420["join","room"]');
+  assert.match((await session.poll())[0], /^430\[\{"ok":true/);
   const { status } = await gateway.publish({ rooms: ["room"], event: "said", args: [text] });
   assert.equal(status, 200);
-  return poll(acceptEncoding === undefined ? {} : { "accept-encoding": acceptEncoding });
+  return session.get(acceptEncoding === undefined ? {} : { "accept-encoding": acceptEncoding });
 }
 
 describe("poll responses", () => {
