@@ -357,6 +357,8 @@ async fn settings_that_can_never_work_are_refused_at_the_start() {
         (RedisConfig { url: String::new(), ..valid() }, StartError::Url),
         (RedisConfig { url: "rediss://:hiddenSecret@host".into(), ..valid() }, StartError::Tls),
         (RedisConfig { prefix: "a#b".into(), ..valid() }, StartError::Prefix),
+        (RedisConfig { uid: "emitter".into(), ..valid() }, StartError::Uid),
+        (RedisConfig { uid: String::new(), ..valid() }, StartError::Uid),
         (namespaces("chat"), StartError::Namespace("chat".into())),
         (namespaces("/a#b"), StartError::Namespace("/a#b".into())),
     ] {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::wire::Limits;
+use crate::{emitter::EMITTER_UID, wire::Limits};
 
 /// Settings of the Redis engine. [`RedisConfig::new`] fills in what has a sensible default.
 #[derive(Clone)]
@@ -73,6 +73,9 @@ impl RedisConfig {
         if self.prefix.contains('#') {
             return Err(StartError::Prefix);
         }
+        if self.uid.is_empty() || self.uid == EMITTER_UID {
+            return Err(StartError::Uid);
+        }
         Ok(())
     }
 }
@@ -102,6 +105,9 @@ pub enum StartError {
     /// Its channels would be mistaken for those of another namespace.
     #[error("the namespace {0:?} must start with / and not contain #")]
     Namespace(String),
+    /// The node would take the messages of others for its own.
+    #[error("the uid must not be empty or \"emitter\"")]
+    Uid,
     /// Its channels would be mistaken for those of another prefix.
     #[error("the prefix must not contain #")]
     Prefix,

@@ -1,4 +1,5 @@
-//! The engine over Redis pub/sub, in the wire format of the classic Socket.IO Redis adapter (wire.md 3.1).
+//! The engine over Redis pub/sub, in the wire format of the classic Socket.IO Redis adapter (wire.md 3.1). Redis must be
+//! version 6 or newer (RESP3).
 //!
 //! Two links, each with a task that keeps it up for ever: [`publish`] sends, [`subscribe`] receives. What is wanted and
 //! what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`, behind [`link`]) only makes

@@ -28,6 +28,8 @@ use crate::{PublishError, counters::Counters};
 const MAX_BATCH: usize = 128;
 /// A batch that has reached this takes no more messages.
 const FULL_BATCH_BYTES: usize = 256 << 10;
+/// What a message takes beside its channel and payload, about; so that many small ones are bounded, too.
+const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// Batches whose answers are awaited.
 const MAX_BATCHES_IN_FLIGHT: usize = 32;
 
@@ -44,7 +46,7 @@ struct Message {
 
 impl Message {
     fn bytes(&self) -> usize {
-        self.channel.len() + self.payload.len()
+        message_bytes(&self.channel, &self.payload)
     }
 
     fn answer(mut self, result: Result<(), PublishError>) {
@@ -64,6 +66,10 @@ impl Drop for Message {
             self.totals.counters.publish_failed.increment();
         }
     }
+}
+
+fn message_bytes(channel: &str, payload: &[u8]) -> usize {
+    channel.len() + payload.len() + MESSAGE_OVERHEAD_BYTES
 }
 
 /// What every message counts in.
@@ -103,7 +109,7 @@ impl PublishQueue {
         if !state.link_up {
             return Err(PublishError::LinkDown);
         }
-        let bytes = channel.len() + payload.len();
+        let bytes = message_bytes(&channel, &payload);
         // Only pushes add, and they hold the lock.
         if self.totals.bytes.load(Ordering::Relaxed).saturating_add(bytes) > self.max_bytes {
             return Err(PublishError::QueueFull);
@@ -225,6 +231,11 @@ impl Publisher {
             tokio::select! {
                 biased;
                 () = lost.notified() => return Ended::Lost("the server closed the connection".to_owned()),
+                // Before the answers, as under load there is always one.
+                _ = self.shutdown.changed(), if !closing => {
+                    closing = true;
+                    self.queue.close();
+                }
                 Some(answer) = in_flight.next() => {
                     if let Err(error) = answer {
                         return Ended::Lost(error.to_string());
@@ -236,10 +247,6 @@ impl Publisher {
                         let mut link = link.clone();
                         start(&in_flight, async move { link.ping().await });
                     }
-                }
-                _ = self.shutdown.changed(), if !closing => {
-                    closing = true;
-                    self.queue.close();
                 }
             }
         }

@@ -134,6 +134,7 @@ impl Subscriber {
             tokio::select! {
                 biased;
                 () = lost.notified() => return Ended::Lost("the server closed the connection".to_owned()),
+                _ = self.shutdown.changed() => return Ended::Shutdown,
                 Some(outcome) = in_flight.next() => match outcome {
                     Outcome::Confirmed(id) => {
                         let now_ms = self.clock.now_ms();
@@ -149,7 +150,6 @@ impl Subscriber {
                         in_flight.push(send_ping(link.clone(), self.ping_timeout).boxed());
                     }
                 }
-                _ = self.shutdown.changed() => return Ended::Shutdown,
             }
         }
     }
