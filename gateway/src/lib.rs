@@ -1,7 +1,12 @@
 //! Broadgate: a ready-made real-time gateway. See ARCHITECTURE.md for the map.
 
+pub mod app;
 pub mod config;
+mod demo;
 pub mod engineio;
+pub mod hub;
 pub mod net;
+mod node;
+mod ops;
 pub mod runtime;
 pub mod telemetry;

@@ -23,15 +23,11 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Err(code) => return code,
     };
     cli::init_logging(&settings.log);
-    match run(&settings) {
+    match broadgate::app::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn run(settings: &broadgate::config::Settings) -> anyhow::Result<()> {
-    anyhow::bail!("the node for {} is not part of this build", settings.server.listen)
 }

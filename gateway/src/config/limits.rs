@@ -51,7 +51,7 @@ pub(super) fn limits(section: &mut Section<'_>, max_payload_bytes: usize) -> Lim
         "max_pending_acks",
         "Joins and publishes that one connection may be waiting for; further ones are refused.",
         1..=100_000,
-        64,
+        1000,
     );
     let max_rooms_per_publish = section.count(
         "max_rooms_per_publish",

@@ -90,7 +90,7 @@ impl Outgoing {
     }
 
     /// The packets of a polling payload (wire.md 1.5).
-    pub(super) fn chunk(&self) -> &[u8] {
+    pub(crate) fn chunk(&self) -> &[u8] {
         self.chunk.get_or_init(|| {
             let mut bytes = Vec::with_capacity(self.parts.iter().map(|part| part.len() * 4 / 3 + 6).sum());
             for part in &self.parts {

@@ -13,6 +13,13 @@ pub struct SessionId {
     pub(super) generation: u32,
 }
 
+#[cfg(test)]
+impl SessionId {
+    pub(crate) fn for_tests(index: u32) -> Self {
+        Self { index, generation: 1 }
+    }
+}
+
 /// Why a session ended (wire.md 1.11 and 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {

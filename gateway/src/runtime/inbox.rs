@@ -4,7 +4,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,7 +20,7 @@ pub(super) enum Delivery<M> {
     Stop,
 }
 
-/// The message did not fit in the bound; it is lost, and the caller counts it.
+/// The message did not fit in the bound; it is lost and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the shard's inbox is full")]
 pub struct InboxFull;
@@ -28,17 +28,19 @@ pub struct InboxFull;
 /// Sends to one shard. Cheap to clone.
 pub struct Inbox<M> {
     sender: mpsc::UnboundedSender<Delivery<M>>,
-    waiting_bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
     max_bytes: usize,
+}
+
+#[derive(Default)]
+struct Load {
+    waiting_bytes: AtomicUsize,
+    refused: AtomicU64,
 }
 
 impl<M> Clone for Inbox<M> {
     fn clone(&self) -> Self {
-        Self {
-            sender: self.sender.clone(),
-            waiting_bytes: Arc::clone(&self.waiting_bytes),
-            max_bytes: self.max_bytes,
-        }
+        Self { sender: self.sender.clone(), load: Arc::clone(&self.load), max_bytes: self.max_bytes }
     }
 }
 
@@ -54,7 +56,7 @@ pub fn inboxes<M>(count: usize, max_bytes: usize) -> (Arc<[Inbox<M>]>, Vec<Mailb
     let mailboxes: Vec<_> = (0..count)
         .map(|_| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            Mailbox { inbox: Inbox { sender, waiting_bytes: Arc::default(), max_bytes }, receiver }
+            Mailbox { inbox: Inbox { sender, load: Arc::default(), max_bytes }, receiver }
         })
         .collect();
     (mailboxes.iter().map(|mailbox| mailbox.inbox.clone()).collect(), mailboxes)
@@ -69,10 +71,11 @@ impl<M> Inbox<M> {
     /// Sends what may come faster than the shard takes it.
     ///
     /// # Errors
-    /// `bytes` more would pass the bound (`limits.max_shard_inbox_bytes`); nothing was sent.
+    /// `bytes` more would pass the bound (`limits.max_shard_inbox_bytes`); nothing was sent, and that is counted.
     pub fn send_bounded(&self, message: M, bytes: usize) -> Result<(), InboxFull> {
-        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.max_bytes {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if self.load.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.max_bytes {
+            self.load.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.load.refused.fetch_add(1, Ordering::Relaxed);
             return Err(InboxFull);
         }
         self.deliver(Delivery::Message(message, bytes));
@@ -81,11 +84,16 @@ impl<M> Inbox<M> {
 
     /// Bytes that wait now.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes.load(Ordering::Relaxed)
+        self.load.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Messages that did not fit so far.
+    pub fn refused_total(&self) -> u64 {
+        self.load.refused.load(Ordering::Relaxed)
     }
 
     pub(super) fn taken(&self, bytes: usize) {
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.load.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn deliver(&self, delivery: Delivery<M>) {
@@ -112,5 +120,6 @@ mod tests {
         inbox.taken(bytes);
         assert_eq!(inbox.waiting_bytes(), 40);
         assert_eq!(inbox.send_bounded("d", 60), Ok(()));
+        assert_eq!(inbox.refused_total(), 1);
     }
 }

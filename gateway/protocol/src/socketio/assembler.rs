@@ -54,8 +54,9 @@ impl Assembler {
         }
     }
 
-    /// The attachments that have come, in order.
-    pub fn into_attachments(self) -> Vec<Box<[u8]>> {
-        self.attachments
+    /// Takes out the attachments that have come, in order; the packet stays.
+    pub fn take_attachments(&mut self) -> Vec<Box<[u8]>> {
+        self.attachment_bytes = 0;
+        std::mem::take(&mut self.attachments)
     }
 }

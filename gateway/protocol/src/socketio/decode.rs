@@ -14,6 +14,11 @@ const MAX_ACK_ID_DIGITS: usize = 20;
 const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
+/// Would a client that gets an event of this name close its connection (wire.md 2.1)?
+pub fn is_reserved_event(name: &str) -> bool {
+    RESERVED_EVENTS.contains(&name)
+}
+
 /// Bounds on what one packet may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
@@ -129,7 +134,7 @@ fn parse_payload(kind: PacketType, text: &str) -> Result<&str, DecodeError> {
 
 fn check_name(name: &EventName<'_>) -> Result<(), DecodeError> {
     match name {
-        EventName::Text(name) if RESERVED_EVENTS.contains(&&**name) => Err(DecodeError::ReservedEvent),
+        EventName::Text(name) if is_reserved_event(name) => Err(DecodeError::ReservedEvent),
         EventName::Text(_) | EventName::Number(_) => Ok(()),
     }
 }

@@ -10,6 +10,6 @@ mod packet;
 mod placeholders;
 
 pub use assembler::Assembler;
-pub use decode::{DecodeError, DecodeLimits, decode};
+pub use decode::{DecodeError, DecodeLimits, decode, is_reserved_event};
 pub use event::{Event, EventName};
 pub use packet::{Packet, PacketType, push_packet};

@@ -78,6 +78,6 @@ fn section_2_1_attachments_follow_in_order() {
     assert_eq!(assembler.packet(), decode(text, &LIMITS).unwrap());
     assert!(assembler.add(b"one too many"));
     assert_eq!(assembler.buffered_bytes(), text_bytes + 3);
-    let attachments = assembler.into_attachments();
+    let attachments = assembler.take_attachments();
     assert_eq!(attachments, [vec![1, 2, 3].into_boxed_slice(), Box::default()]);
 }

@@ -1,0 +1,250 @@
+//! The composition root: builds the shards, the adapter and the listeners from the settings, and takes them down in
+//! order.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use axum::Router;
+use broadgate_adapter::{Engine, EventSink, MemoryBus, MemoryEngine, RedisConfig, RedisEngine};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    config::{AdapterSettings, Limits, RedisSettings, Settings},
+    demo,
+    engineio::{Cors, EngineMessage, EngineSpec, HttpContext, NodeId, Server},
+    hub::{Hub, HubMessage, HubSpec, Policy},
+    node::{Node, ShardInbox, ShardSink},
+    ops,
+    runtime::{AcceptorSettings, HttpSettings, Mailbox, ShardSpec, ShardThread, accept, inboxes, spawn},
+    telemetry::ShardCounters,
+};
+
+/// Connections that the kernel holds for us while a burst is taken in.
+const LISTEN_BACKLOG: u32 = 4096;
+/// Descriptors that are not clients': listeners, epoll sets, links to Redis, files.
+const RESERVED_DESCRIPTORS: usize = 64;
+
+/// Runs a node until it is told to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+/// It could not start: an address is in use, a thread or descriptor was refused, the adapter's settings are unusable.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    // Acceptor, adapter and ops share the main thread; the shards have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(mut settings: Settings) -> anyhow::Result<()> {
+    settings.limits.max_connections = bounded_by_descriptors(&settings.limits);
+    let settings = Arc::new(settings);
+    let mut stop = StopSignals::listen().context("cannot listen for signals")?;
+    let public = bind(settings.server.listen).context("the public listener (server.listen)")?;
+    let ops = bind(settings.ops.listen).context("the ops listener (ops.listen)")?;
+    let addresses = (public.local_addr()?, ops.local_addr()?);
+
+    let node_id = NodeId::random().map_err(io::Error::other).context("no random source")?;
+    let (inboxes, mailboxes) = inboxes(settings.server.shards, settings.limits.max_shard_inbox_bytes);
+    let engine = start_engine(&settings, node_id, &inboxes)?;
+    let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
+    let node = Arc::new(Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), counters));
+    let threads = start_shards(&node, node_id, mailboxes)?;
+
+    let acceptor = AcceptorSettings { max_http_connections: settings.limits.max_http_connections };
+    let acceptor = tokio::spawn(accept(public, inboxes, acceptor));
+    let ops_server = tokio::spawn(axum::serve(ops, ops::router(Arc::clone(&node))).into_future());
+    announce(&settings, node_id, addresses);
+
+    stop.received().await;
+    tracing::info!(timeout_ms = settings.server.shutdown_timeout.as_millis(), "shutting down");
+    acceptor.abort();
+    let drained = tokio::select! {
+        drained = drain(&node, &threads, settings.server.shutdown_timeout) => drained,
+        () = stop.received() => false,
+    };
+    ops_server.abort();
+    if !drained {
+        tracing::warn!("not every connection was closed in time");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Readiness fails first; then every transport is closed in a way that makes clients reconnect by themselves (wire.md
+/// 1.11); then the shards and the adapter end. False: the time was up before.
+async fn drain(node: &Node, threads: &[ShardThread<EngineMessage<HubMessage>>], timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    node.draining.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.inbox.send(EngineMessage::Shutdown);
+        thread.stop();
+    }
+    while threads.iter().any(|thread| !thread.is_finished()) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::timeout_at(deadline.into(), node.engine.shutdown()).await.is_ok()
+}
+
+fn start_engine(
+    settings: &Settings,
+    node: NodeId,
+    shards: &Arc<[ShardInbox]>,
+) -> anyhow::Result<Arc<dyn Engine>> {
+    let sink: Arc<dyn EventSink> = Arc::new(ShardSink { shards: Arc::clone(shards) });
+    match &settings.adapter {
+        AdapterSettings::Memory => Ok(MemoryEngine::start(&MemoryBus::new(), sink)),
+        AdapterSettings::Redis(redis) => {
+            let config = redis_config(settings, redis, node);
+            Ok(RedisEngine::start(config, sink).context("the adapter (adapter.redis)")?)
+        }
+    }
+}
+
+fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> RedisConfig {
+    let mut config = RedisConfig::new(redis.url.expose(), node.as_str(), node.as_str());
+    config.prefix.clone_from(&redis.prefix);
+    config.namespaces = settings.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
+    config.unsubscribe_delay = redis.unsubscribe_delay;
+    config.publish_timeout = redis.publish_timeout;
+    // Base64, escapes and the envelope may make a message of the largest payload bigger.
+    config.max_message_bytes = config.max_message_bytes.max(settings.engine.max_payload_bytes * 4);
+    config
+}
+
+fn start_shards(
+    node: &Arc<Node>,
+    node_id: NodeId,
+    mailboxes: Vec<Mailbox<EngineMessage<HubMessage>>>,
+) -> anyhow::Result<Vec<ShardThread<EngineMessage<HubMessage>>>> {
+    let policy = Arc::new(Policy::new(node.settings.rooms.clone()));
+    let site = if node.settings.development { demo::router() } else { Router::new() };
+    (mailboxes.into_iter().zip(0_u8..))
+        .map(|(mailbox, number)| {
+            let http = HttpSettings { header_timeout: node.settings.limits.http_header_timeout };
+            let spec = ShardSpec { number: usize::from(number), http };
+            let (node, policy, site) = (Arc::clone(node), Arc::clone(&policy), site.clone());
+            let build = move || build_shard(&node, node_id, number, policy, site);
+            spawn(spec, mailbox, build).context("cannot start a shard")
+        })
+        .collect()
+}
+
+fn build_shard(
+    node: &Node,
+    node_id: NodeId,
+    shard: u8,
+    policy: Arc<Policy>,
+    site: Router,
+) -> io::Result<Server<Hub>> {
+    let settings = &node.settings;
+    let counters = Arc::clone(&node.counters[usize::from(shard)]);
+    let engine_settings = Arc::new(settings.engine.clone());
+    let http = HttpContext {
+        settings: Arc::clone(&engine_settings),
+        cors: Cors::new(&settings.engine.cors_origins),
+        body_timeout: settings.limits.http_body_timeout,
+        shard,
+        shards: Arc::clone(&node.shards),
+        counters: Arc::clone(&counters),
+    };
+    let spec = EngineSpec {
+        settings: engine_settings,
+        node: node_id,
+        shard,
+        max_sessions: settings.limits.max_connections.div_ceil(node.shards.len()),
+        max_queued_bytes: settings.limits.max_queued_bytes,
+        counters,
+    };
+    let subscribe_timeout = match &settings.adapter {
+        AdapterSettings::Memory => Duration::from_secs(5),
+        AdapterSettings::Redis(redis) => redis.subscribe_timeout,
+    };
+    let hub = Hub::new(HubSpec {
+        node: node_id,
+        shard,
+        namespaces: settings.namespaces.clone().into(),
+        policy,
+        limits: settings.limits.clone(),
+        connect_timeout_ms: millis(settings.engine.connect_timeout),
+        subscribe_timeout_ms: millis(subscribe_timeout),
+        engine: Arc::clone(&node.engine),
+        shards: Arc::clone(&node.shards),
+        site,
+    });
+    Server::new(spec, Arc::new(http), hub)
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    Ok(socket.listen(LISTEN_BACKLOG)?)
+}
+
+/// Takes all descriptors that the system gives, and no more connections than there are descriptors for.
+fn bounded_by_descriptors(limits: &Limits) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::warn!("cannot raise the limit on open files");
+    }
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else { return limits.max_connections };
+    let possible =
+        usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS).max(1);
+    if possible < limits.max_connections {
+        tracing::warn!(
+            max_connections = limits.max_connections,
+            open_files = descriptors,
+            "limits.max_connections is more than the limit on open files allows; {possible} are taken",
+        );
+    }
+    possible.min(limits.max_connections)
+}
+
+fn announce(settings: &Settings, node: NodeId, (public, ops): (SocketAddr, SocketAddr)) {
+    let adapter = match &settings.adapter {
+        AdapterSettings::Memory => "memory",
+        AdapterSettings::Redis(_) => "redis",
+    };
+    let shards = settings.server.shards;
+    tracing::info!(%public, %ops, ?node, shards, adapter, path = settings.engine.path, "listening");
+    if settings.development {
+        tracing::warn!(
+            "development mode: no config file, so every client may join and publish everywhere. Open http://{public}/ \
+             in a browser; give --config before anyone else can reach this node"
+        );
+    }
+}
+
+/// SIGTERM from an orchestrator, SIGINT from a terminal.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
+}

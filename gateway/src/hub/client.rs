@@ -1,0 +1,64 @@
+//! What the hub knows of one session: its sockets and the rooms that they are in. Owned by the shard's
+//! [`Directory`](super::directory::Directory).
+
+use broadgate_protocol::socketio::Assembler;
+use smallvec::SmallVec;
+
+use crate::engineio::SessionId;
+
+/// A namespace of the configuration, by its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct NamespaceId(pub(super) u16);
+
+/// A room of this shard, by its place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RoomId(pub(super) u32);
+
+/// A socket in a room: where the room has it in its list of members.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Membership {
+    pub(super) room: RoomId,
+    pub(super) position: u32,
+}
+
+/// One Socket.IO socket. The first membership is always that in the room of everyone in the namespace.
+pub(super) struct Socket {
+    pub(super) namespace: NamespaceId,
+    /// The secret part of its id, which tells it from an earlier socket of the same session.
+    pub(super) secret: u64,
+    pub(super) memberships: SmallVec<[Membership; 2]>,
+}
+
+/// A session as the hub sees it. Most have one socket, which lives in place.
+pub(super) struct Client {
+    pub(super) session: SessionId,
+    pub(super) sockets: SmallVec<[Socket; 1]>,
+    /// A packet that waits for its attachments.
+    pub(super) assembler: Option<Box<Assembler>>,
+    /// Joins and publishes that wait for the adapter.
+    pub(super) pending_acks: u32,
+}
+
+impl Client {
+    pub(super) fn new(session: SessionId) -> Self {
+        Self { session, sockets: SmallVec::new(), assembler: None, pending_acks: 0 }
+    }
+
+    pub(super) fn socket(&self, namespace: NamespaceId) -> Option<&Socket> {
+        self.sockets.iter().find(|socket| socket.namespace == namespace)
+    }
+
+    pub(super) fn socket_mut(&mut self, namespace: NamespaceId) -> Option<&mut Socket> {
+        self.sockets.iter_mut().find(|socket| socket.namespace == namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_with_one_socket_in_one_room_is_small_and_owns_no_heap() {
+        assert!(size_of::<Client>() <= 96, "{}", size_of::<Client>());
+    }
+}

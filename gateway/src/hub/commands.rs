@@ -1,0 +1,381 @@
+//! What clients ask for: `join`, `leave`, `publish`, each answered with one object where an ack is asked for.
+
+use std::sync::Arc;
+
+use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError};
+use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use serde_json::value::RawValue;
+
+use super::{
+    HubMessage,
+    client::NamespaceId,
+    directory::{Joined, Waiter},
+    packets::Answer,
+    shard_hub::{Hub, PublishDone},
+};
+use crate::{
+    engineio::{EngineIo, EngineMessage, SessionId},
+    telemetry::{Counter, ShardCounters},
+};
+
+/// Why a request was refused. The code is stable; the text is for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refusal {
+    error: &'static str,
+    message: &'static str,
+}
+
+const fn forbidden(message: &'static str) -> Refusal {
+    Refusal { error: "forbidden", message }
+}
+
+const fn invalid(message: &'static str) -> Refusal {
+    Refusal { error: "invalid_argument", message }
+}
+
+const fn limit(message: &'static str) -> Refusal {
+    Refusal { error: "limit_reached", message }
+}
+
+const UNAVAILABLE: Refusal =
+    Refusal { error: "adapter_unavailable", message: "the link to the other nodes is down; try again" };
+
+/// Who asks, and how to answer.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    session: SessionId,
+    namespace: NamespaceId,
+    ack_id: Option<&'a str>,
+}
+
+impl Hub {
+    /// An event of a client.
+    pub(super) fn on_event(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        namespace: NamespaceId,
+        packet: &Packet<'_>,
+        attachments: Vec<Bytes>,
+        now_ms: u64,
+    ) {
+        // Without a payload there is nothing to do (wire.md 2.1).
+        let Some(event) = packet.payload.and_then(|payload| Event::parse(payload).ok()) else { return };
+        let caller = Caller { session, namespace, ack_id: packet.ack_id };
+        match &event.name {
+            EventName::Text(name) if name == "join" => self.on_join(io, caller, &event.args, now_ms),
+            EventName::Text(name) if name == "leave" => self.on_leave(io, caller, &event.args),
+            EventName::Text(name) if name == "publish" => {
+                self.on_publish(io, caller, &event.args, attachments)
+            }
+            _ => {
+                io.counters().events_unknown.add(1);
+                let message = "this node knows the events join, leave and publish";
+                self.refuse(io, caller, Refusal { error: "unknown_event", message });
+            }
+        }
+    }
+
+    fn on_join(&mut self, io: &mut EngineIo, caller: Caller<'_>, args: &[&RawValue], now_ms: u64) {
+        let before = self.gauges();
+        match self.join(caller, args) {
+            Err(refusal) => {
+                join_counter(io.counters(), refusal).add(1);
+                self.refuse(io, caller, refusal);
+            }
+            Ok((name, joined)) => self.joined(io, caller, &name, joined, now_ms),
+        }
+        self.update_gauges(io, before);
+    }
+
+    fn join(&mut self, caller: Caller<'_>, args: &[&RawValue]) -> Result<(String, Joined), Refusal> {
+        let [room] = args else { return Err(invalid("join takes one room")) };
+        let room = self.room_name(room)?;
+        if !self.spec.policy.may_join(&self.namespace_name(caller.namespace), &room) {
+            return Err(forbidden("no rule allows to join this room"));
+        }
+        let client = self.directory.client(caller.session.index);
+        let rooms = client
+            .and_then(|client| client.socket(caller.namespace))
+            .map_or(0, |socket| socket.memberships.len());
+        let is_new = !client.is_some_and(|client| {
+            let room = self.directory.find(caller.namespace, &room);
+            let socket = client.socket(caller.namespace);
+            room.zip(socket)
+                .is_some_and(|(room, socket)| socket.memberships.iter().any(|one| one.room == room))
+        });
+        // The first membership is that of everyone in the namespace.
+        if is_new && rooms > self.spec.limits.max_rooms_per_socket {
+            return Err(limit("this socket is in as many rooms as it may be"));
+        }
+        self.check_pending(caller)?;
+        match self.directory.join(caller.session.index, caller.namespace, &room) {
+            Some(joined) => Ok((room, joined)),
+            None => Err(forbidden("the socket is not connected")),
+        }
+    }
+
+    /// The ack of a join comes when the node is subscribed: what is published after it arrives.
+    fn joined(&mut self, io: &mut EngineIo, caller: Caller<'_>, name: &str, joined: Joined, now_ms: u64) {
+        let (Joined::Room(id) | Joined::NewRoom(id) | Joined::Already(id)) = joined;
+        let room = self.directory.room(id);
+        if room.subscribed {
+            io.counters().joins_ok.add(1);
+            let is_new = !matches!(joined, Joined::Already(_));
+            let answer = Answer { ok: true, room: Some(name), joined: Some(is_new), ..Answer::default() };
+            return self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
+        }
+        let room_name = Arc::clone(&room.name);
+        match caller.ack_id {
+            Some(ack_id) => {
+                self.wait_for_subscription(io, caller.session, caller.namespace, ack_id, id, now_ms)
+            }
+            None => io.counters().joins_ok.add(1),
+        }
+        if matches!(joined, Joined::NewRoom(_)) {
+            self.spec.engine.subscribe(self.subscriber, &self.namespace_name(caller.namespace), &room_name);
+        }
+    }
+
+    fn wait_for_subscription(
+        &mut self,
+        io: &EngineIo,
+        session: SessionId,
+        namespace: NamespaceId,
+        ack_id: &str,
+        room: super::client::RoomId,
+        now_ms: u64,
+    ) {
+        let deadline_ms = now_ms + self.spec.subscribe_timeout_ms;
+        let room = self.directory.room_mut(room);
+        room.waiters.push(Waiter { session, ack_id: ack_id.into(), deadline_ms });
+        let name = Arc::clone(&room.name);
+        self.join_deadlines.push_back((deadline_ms, namespace, name));
+        if let Some(client) = self.directory.client_mut(session.index) {
+            client.pending_acks += 1;
+        }
+        io.counters().acks_pending.add(1);
+    }
+
+    /// Joins that waited too long are undone and refused.
+    pub(super) fn expire_joins(&mut self, io: &mut EngineIo, now_ms: u64) {
+        let before = self.gauges();
+        while let Some((_, namespace, name)) =
+            self.join_deadlines.pop_front_if(|(deadline_ms, ..)| *deadline_ms <= now_ms)
+        {
+            let Some(id) = self.directory.find(namespace, &name) else { continue };
+            let waiters = &mut self.directory.room_mut(id).waiters;
+            let late = waiters.iter().take_while(|waiter| waiter.deadline_ms <= now_ms).count();
+            let late: Vec<_> = waiters.drain(..late).collect();
+            for waiter in late {
+                io.counters().acks_pending.sub(1);
+                io.counters().joins_unavailable.add(1);
+                self.ack_is_done(waiter.session);
+                let is_same = (self.directory.client(waiter.session.index))
+                    .is_some_and(|client| client.session == waiter.session);
+                if !is_same {
+                    continue;
+                }
+                let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
+                self.refuse(io, caller, UNAVAILABLE);
+                if let Some(Some(gone)) = self.directory.leave(waiter.session.index, namespace, &name) {
+                    self.room_is_gone(io, gone);
+                }
+            }
+        }
+        self.update_gauges(io, before);
+    }
+
+    fn on_leave(&mut self, io: &mut EngineIo, caller: Caller<'_>, args: &[&RawValue]) {
+        io.counters().leaves.add(1);
+        let room = match args {
+            [room] => self.room_name(room),
+            _ => Err(invalid("leave takes one room")),
+        };
+        let room = match room {
+            Ok(room) => room,
+            Err(refusal) => return self.refuse(io, caller, refusal),
+        };
+        let before = self.gauges();
+        let left = self.directory.leave(caller.session.index, caller.namespace, &room);
+        let was_in = left.is_some();
+        if let Some(gone) = left.flatten() {
+            self.room_is_gone(io, gone);
+        }
+        self.update_gauges(io, before);
+        let answer = Answer { ok: true, room: Some(&room), left: Some(was_in), ..Answer::default() };
+        self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
+    }
+
+    fn on_publish(
+        &mut self,
+        io: &mut EngineIo,
+        caller: Caller<'_>,
+        args: &[&RawValue],
+        attachments: Vec<Bytes>,
+    ) {
+        let broadcast = match self.broadcast_of(caller, args, attachments) {
+            Ok(broadcast) => Arc::new(broadcast),
+            Err(refusal) => {
+                publish_counter(io.counters(), refusal).add(1);
+                return self.refuse(io, caller, refusal);
+            }
+        };
+        // First here, then elsewhere: each way keeps the order of one publisher.
+        let delivered = self.deliver(io, std::slice::from_ref(&broadcast), Some(caller.session.index));
+        self.to_other_shards(&broadcast);
+        let published = self.spec.engine.publish(Arc::clone(&broadcast));
+        let room = broadcast.rooms.first().cloned().unwrap_or_default();
+        match caller.ack_id {
+            Some(ack_id) => self.await_publish(io, caller, ack_id, room, delivered, published),
+            None => io.counters().publishes_ok.add(1),
+        }
+    }
+
+    /// The event that a client wants to be published: `[room, event, ...args]`.
+    fn broadcast_of(
+        &self,
+        caller: Caller<'_>,
+        args: &[&RawValue],
+        attachments: Vec<Bytes>,
+    ) -> Result<Broadcast, Refusal> {
+        let [room, event, args @ ..] = args else { return Err(invalid("publish takes a room and an event")) };
+        let room = self.room_name(room)?;
+        let name: String =
+            serde_json::from_str(event.get()).map_err(|_| invalid("the event's name is a string"))?;
+        if is_reserved_event(&name) {
+            return Err(invalid("the event's name is reserved by Socket.IO"));
+        }
+        if name.len() > self.spec.limits.max_event_name_bytes {
+            return Err(invalid("the event's name is too long"));
+        }
+        if !self.spec.policy.may_publish(&self.namespace_name(caller.namespace), &room) {
+            return Err(forbidden("no rule allows to publish to this room"));
+        }
+        self.check_pending(caller)?;
+        let own_id = self.socket_id(caller.session, caller.namespace).map(|id| id.encode(self.spec.node));
+        Ok(Broadcast {
+            namespace: (*self.namespace_name(caller.namespace)).into(),
+            rooms: vec![room.into()],
+            except: own_id.iter().map(|id| id.as_str().into()).collect(),
+            flags: Flags::default(),
+            packet: EventPacket { json: event_json(event, args), attachments },
+        })
+    }
+
+    fn await_publish(
+        &mut self,
+        io: &mut EngineIo,
+        caller: Caller<'_>,
+        ack_id: &str,
+        room: Box<str>,
+        delivered: usize,
+        mut published: EngineFuture<Result<(), PublishError>>,
+    ) {
+        let (session, namespace) = (caller.session, caller.namespace);
+        let done = move |ack_id: Box<str>, result| PublishDone {
+            session,
+            namespace,
+            ack_id,
+            room,
+            delivered,
+            result,
+        };
+        if let Some(client) = self.directory.client_mut(session.index) {
+            client.pending_acks += 1;
+        }
+        io.counters().acks_pending.add(1);
+        // The in-memory engine has its answer ready; that of Redis comes later.
+        if let Some(result) = (&mut published).now_or_never() {
+            return self.on_published(io, &done(ack_id.into(), result));
+        }
+        let (inbox, ack_id) = (self.inbox(), ack_id.into());
+        tokio::task::spawn_local(async move {
+            let result = published.await;
+            inbox.send(EngineMessage::Application(HubMessage::Published(done(ack_id, result))));
+        });
+    }
+
+    pub(super) fn on_published(&mut self, io: &mut EngineIo, done: &PublishDone) {
+        io.counters().acks_pending.sub(1);
+        self.ack_is_done(done.session);
+        let caller = Caller { session: done.session, namespace: done.namespace, ack_id: Some(&done.ack_id) };
+        match &done.result {
+            Ok(()) => {
+                io.counters().publishes_ok.add(1);
+                let answer = Answer {
+                    ok: true,
+                    room: Some(&done.room),
+                    delivered: Some(done.delivered),
+                    ..Answer::default()
+                };
+                self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
+            }
+            Err(_) => {
+                io.counters().publishes_unavailable.add(1);
+                self.refuse(io, caller, UNAVAILABLE);
+            }
+        }
+    }
+
+    fn check_pending(&self, caller: Caller<'_>) -> Result<(), Refusal> {
+        let pending = self.directory.client(caller.session.index).map_or(0, |client| client.pending_acks);
+        if caller.ack_id.is_some() && pending as usize >= self.spec.limits.max_pending_acks {
+            return Err(limit("too many requests of this connection wait for their answer"));
+        }
+        Ok(())
+    }
+
+    fn room_name(&self, room: &RawValue) -> Result<String, Refusal> {
+        let room: String =
+            serde_json::from_str(room.get()).map_err(|_| invalid("the room's name is a string"))?;
+        if room.is_empty() {
+            return Err(invalid("the room's name is empty"));
+        }
+        if room.len() > self.spec.limits.max_room_name_bytes {
+            return Err(invalid("the room's name is too long"));
+        }
+        Ok(room)
+    }
+
+    fn refuse(&self, io: &mut EngineIo, caller: Caller<'_>, refusal: Refusal) {
+        let answer =
+            Answer { error: Some(refusal.error), message: Some(refusal.message), ..Answer::default() };
+        self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
+    }
+}
+
+/// `["event",arg,...]` out of the client's own JSON: placeholders keep their numbers, since the room and the name that
+/// are left out hold none.
+fn event_json(event: &RawValue, args: &[&RawValue]) -> Box<str> {
+    let length = args.iter().map(|arg| arg.get().len() + 1).sum::<usize>() + event.get().len() + 2;
+    let mut json = String::with_capacity(length);
+    json.push('[');
+    json.push_str(event.get());
+    for arg in args {
+        json.push(',');
+        json.push_str(arg.get());
+    }
+    json.push(']');
+    json.into()
+}
+
+fn join_counter(counters: &ShardCounters, refusal: Refusal) -> &Counter {
+    match refusal.error {
+        "forbidden" => &counters.joins_forbidden,
+        "limit_reached" => &counters.joins_limited,
+        "adapter_unavailable" => &counters.joins_unavailable,
+        _ => &counters.joins_invalid,
+    }
+}
+
+fn publish_counter(counters: &ShardCounters, refusal: Refusal) -> &Counter {
+    match refusal.error {
+        "forbidden" => &counters.publishes_forbidden,
+        "limit_reached" => &counters.publishes_limited,
+        "adapter_unavailable" => &counters.publishes_unavailable,
+        _ => &counters.publishes_invalid,
+    }
+}

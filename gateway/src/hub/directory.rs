@@ -1,0 +1,345 @@
+//! Who is in which room on this shard: clients by session, rooms by name. Pure: knows no socket, no adapter, no clock.
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::client::{Client, Membership, NamespaceId, RoomId, Socket};
+use crate::engineio::SessionId;
+
+/// A join whose room is not subscribed yet.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) session: SessionId,
+    pub(super) ack_id: Box<str>,
+    pub(super) deadline_ms: u64,
+}
+
+/// A room with its members, as the indices of their sessions.
+pub(super) struct Room {
+    pub(super) namespace: NamespaceId,
+    pub(super) name: Arc<str>,
+    pub(super) members: Vec<u32>,
+    /// Does what other nodes publish arrive?
+    pub(super) subscribed: bool,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// What a join did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// The socket is in the room now, which was there before.
+    Room(RoomId),
+    /// The socket is the first member.
+    NewRoom(RoomId),
+    /// It was in already.
+    Already(RoomId),
+}
+
+/// See the module.
+pub(super) struct Directory {
+    clients: Vec<Option<Client>>,
+    rooms: Slab<Room>,
+    names: HashTable<RoomId>,
+    hasher: RandomState,
+    everyone: Vec<RoomId>,
+    /// The round in which a session was last looked at by a broadcast; a dense list of its own, since a broadcast to
+    /// several rooms touches nothing else of most sessions.
+    stamps: Vec<u32>,
+    round: u32,
+    memberships: usize,
+}
+
+impl Directory {
+    pub(super) fn new(namespaces: usize) -> Self {
+        let mut directory = Self {
+            clients: Vec::new(),
+            rooms: Slab::new(),
+            names: HashTable::new(),
+            hasher: RandomState::default(),
+            everyone: Vec::new(),
+            stamps: Vec::new(),
+            round: 0,
+            memberships: 0,
+        };
+        for namespace in 0..namespaces {
+            let namespace = NamespaceId(u16::try_from(namespace).expect("bounded by the configuration"));
+            let room = directory.insert_room(namespace, "".into());
+            directory.everyone.push(room);
+        }
+        directory
+    }
+
+    /// Rooms that clients joined.
+    pub(super) fn room_count(&self) -> usize {
+        self.rooms.len() - self.everyone.len()
+    }
+
+    /// Memberships in such rooms.
+    pub(super) fn membership_count(&self) -> usize {
+        self.memberships
+    }
+
+    pub(super) fn add_client(&mut self, session: SessionId) {
+        let index = session.index as usize;
+        if self.clients.len() <= index {
+            self.clients.resize_with(index + 1, || None);
+            self.stamps.resize(index + 1, 0);
+        }
+        self.clients[index] = Some(Client::new(session));
+    }
+
+    pub(super) fn client(&self, index: u32) -> Option<&Client> {
+        self.clients.get(index as usize)?.as_ref()
+    }
+
+    pub(super) fn client_mut(&mut self, index: u32) -> Option<&mut Client> {
+        self.clients.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Takes a client out that has no sockets any more.
+    pub(super) fn remove_client(&mut self, index: u32) -> Option<Client> {
+        self.clients.get_mut(index as usize)?.take()
+    }
+
+    /// Adds a socket to a client, and it to everyone in its namespace.
+    pub(super) fn connect(&mut self, index: u32, namespace: NamespaceId, secret: u64) {
+        let Some(client) = self.client_mut(index) else { return };
+        client.sockets.push(Socket { namespace, secret, memberships: SmallVec::new() });
+        self.insert_member(index, namespace, self.everyone(namespace));
+    }
+
+    /// Takes a socket out of its namespace and its rooms; tells which rooms became empty by it and are gone.
+    pub(super) fn disconnect(&mut self, index: u32, namespace: NamespaceId) -> Vec<Room> {
+        let mut emptied = Vec::new();
+        let Some(client) = self.client_mut(index) else { return emptied };
+        let Some(place) = client.sockets.iter().position(|socket| socket.namespace == namespace) else {
+            return emptied;
+        };
+        let memberships: SmallVec<[RoomId; 8]> =
+            client.sockets[place].memberships.iter().map(|membership| membership.room).collect();
+        for room in memberships {
+            emptied.extend(self.remove_member(index, namespace, room));
+        }
+        if let Some(client) = self.client_mut(index) {
+            client.sockets.remove(place);
+        }
+        emptied
+    }
+
+    /// Puts a socket into a room, which is made if need be. `None`: there is no such socket.
+    pub(super) fn join(&mut self, index: u32, namespace: NamespaceId, name: &str) -> Option<Joined> {
+        self.client(index)?.socket(namespace)?;
+        let Some(room) = self.find(namespace, name) else {
+            let room = self.insert_room(namespace, name.into());
+            self.insert_member(index, namespace, room);
+            self.memberships += 1;
+            return Some(Joined::NewRoom(room));
+        };
+        let socket = self.client(index)?.socket(namespace)?;
+        if socket.memberships.iter().any(|membership| membership.room == room) {
+            return Some(Joined::Already(room));
+        }
+        self.insert_member(index, namespace, room);
+        self.memberships += 1;
+        Some(Joined::Room(room))
+    }
+
+    /// Takes a socket out of a room; `None` where it was not in. A room that became empty comes along.
+    pub(super) fn leave(&mut self, index: u32, namespace: NamespaceId, name: &str) -> Option<Option<Room>> {
+        let room = self.find(namespace, name)?;
+        let socket = self.client(index)?.socket(namespace)?;
+        socket.memberships.iter().find(|membership| membership.room == room)?;
+        Some(self.remove_member(index, namespace, room))
+    }
+
+    pub(super) fn find(&self, namespace: NamespaceId, name: &str) -> Option<RoomId> {
+        let hash = self.hasher.hash_one((namespace, name));
+        self.names.find(hash, |&id| self.is_named(id, namespace, name)).copied()
+    }
+
+    pub(super) fn everyone(&self, namespace: NamespaceId) -> RoomId {
+        self.everyone[usize::from(namespace.0)]
+    }
+
+    pub(super) fn room(&self, id: RoomId) -> &Room {
+        &self.rooms[id.0 as usize]
+    }
+
+    pub(super) fn room_mut(&mut self, id: RoomId) -> &mut Room {
+        &mut self.rooms[id.0 as usize]
+    }
+
+    /// Begins a broadcast that looks at each session once.
+    pub(super) fn begin_round(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            // After 4 billion broadcasts an old stamp could pass for a new one.
+            self.stamps.fill(0);
+            self.round = 1;
+        }
+    }
+
+    /// Was the session not looked at in this round yet? It is from now on.
+    pub(super) fn first_look(&mut self, index: u32) -> bool {
+        let Some(stamp) = self.stamps.get_mut(index as usize) else { return false };
+        std::mem::replace(stamp, self.round) != self.round
+    }
+
+    fn is_named(&self, id: RoomId, namespace: NamespaceId, name: &str) -> bool {
+        let room = &self.rooms[id.0 as usize];
+        room.namespace == namespace && &*room.name == name
+    }
+
+    fn insert_room(&mut self, namespace: NamespaceId, name: Arc<str>) -> RoomId {
+        let hash = self.hasher.hash_one((namespace, &*name));
+        let index = u32::try_from(self.rooms.vacant_key()).expect("bounded by memberships");
+        self.rooms.insert(Room {
+            namespace,
+            name,
+            members: Vec::new(),
+            subscribed: false,
+            waiters: Vec::new(),
+        });
+        let (rooms, hasher) = (&self.rooms, &self.hasher);
+        self.names.insert_unique(hash, RoomId(index), |id| {
+            let room = &rooms[id.0 as usize];
+            hasher.hash_one((room.namespace, &*room.name))
+        });
+        RoomId(index)
+    }
+
+    fn insert_member(&mut self, index: u32, namespace: NamespaceId, room: RoomId) {
+        let members = &mut self.rooms[room.0 as usize].members;
+        let position = u32::try_from(members.len()).expect("fewer than 2^32 sessions");
+        members.push(index);
+        let socket = self.client_mut(index).and_then(|client| client.socket_mut(namespace));
+        socket.expect("checked by the caller").memberships.push(Membership { room, position });
+    }
+
+    /// The last member takes the place of the one that goes.
+    fn remove_member(&mut self, index: u32, namespace: NamespaceId, room: RoomId) -> Option<Room> {
+        let memberships = &mut self.client_mut(index)?.socket_mut(namespace)?.memberships;
+        let place = memberships.iter().position(|membership| membership.room == room)?;
+        let position = memberships.remove(place).position;
+        let members = &mut self.rooms[room.0 as usize].members;
+        members.swap_remove(position as usize);
+        if let Some(&moved) = members.get(position as usize) {
+            let socket = self.client_mut(moved).and_then(|client| client.socket_mut(namespace));
+            let moved = socket.expect("members have a socket").memberships.iter_mut();
+            moved
+                .filter(|membership| membership.room == room)
+                .for_each(|membership| membership.position = position);
+        }
+        if room == self.everyone(namespace) {
+            return None;
+        }
+        self.memberships -= 1;
+        if !self.rooms[room.0 as usize].members.is_empty() {
+            return None;
+        }
+        let gone = self.rooms.remove(room.0 as usize);
+        let hash = self.hasher.hash_one((namespace, &*gone.name));
+        self.names.find_entry(hash, |&id| id == room).expect("every room has an entry").remove();
+        Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    const MAIN: NamespaceId = NamespaceId(0);
+    const OTHER: NamespaceId = NamespaceId(1);
+
+    fn session(index: u32) -> SessionId {
+        SessionId::for_tests(index)
+    }
+
+    fn members(directory: &Directory, namespace: NamespaceId, name: &str) -> BTreeSet<u32> {
+        let room = directory.find(namespace, name);
+        room.map(|room| directory.room(room).members.iter().copied().collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_room_lives_from_its_first_member_to_its_last() {
+        let mut directory = Directory::new(2);
+        for index in 0..3 {
+            directory.add_client(session(index));
+            directory.connect(index, MAIN, 0);
+        }
+        assert!(matches!(directory.join(0, MAIN, "news"), Some(Joined::NewRoom(_))));
+        assert!(matches!(directory.join(1, MAIN, "news"), Some(Joined::Room(_))));
+        assert!(matches!(directory.join(1, MAIN, "news"), Some(Joined::Already(_))));
+        assert_eq!(directory.join(1, OTHER, "news"), None, "no socket in that namespace");
+        assert_eq!((directory.room_count(), directory.membership_count()), (1, 2));
+        assert!(matches!(directory.leave(0, MAIN, "news"), Some(None)));
+        assert!(directory.leave(0, MAIN, "news").is_none());
+        let gone = directory.disconnect(1, MAIN);
+        assert_eq!(gone.iter().map(|room| &*room.name).collect::<Vec<_>>(), ["news"]);
+        assert_eq!((directory.room_count(), directory.membership_count()), (0, 0));
+        assert_eq!(directory.room(directory.everyone(MAIN)).members, [0, 2]);
+    }
+
+    #[test]
+    fn each_session_is_looked_at_once_in_a_round() {
+        let mut directory = Directory::new(1);
+        directory.add_client(session(0));
+        directory.begin_round();
+        assert!(directory.first_look(0));
+        assert!(!directory.first_look(0));
+        directory.round = u32::MAX;
+        directory.begin_round();
+        assert!(directory.first_look(0));
+        assert!(!directory.first_look(9), "no such session");
+    }
+
+    #[test]
+    fn it_agrees_with_a_naive_model_after_any_sequence_of_steps() {
+        let mut directory = Directory::new(2);
+        let mut model: BTreeMap<(u16, String), BTreeSet<u32>> = BTreeMap::new();
+        let mut connected: BTreeSet<(u32, u16)> = BTreeSet::new();
+        (0..20).for_each(|index| directory.add_client(session(index)));
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let (index, namespace) = ((seed >> 8) as u32 % 20, NamespaceId((seed >> 16) as u16 % 2));
+            let name = format!("room{}", (seed >> 24) % 7);
+            let is_connected = connected.contains(&(index, namespace.0));
+            let room = model.entry((namespace.0, name.clone())).or_default();
+            match seed % 4 {
+                0 if !is_connected => {
+                    directory.connect(index, namespace, seed);
+                    connected.insert((index, namespace.0));
+                }
+                1 if is_connected && seed % 3 == 0 => {
+                    directory.disconnect(index, namespace);
+                    connected.remove(&(index, namespace.0));
+                    model
+                        .iter_mut()
+                        .filter(|(key, _)| key.0 == namespace.0)
+                        .for_each(|(_, room)| drop(room.remove(&index)));
+                }
+                2 => assert_eq!(directory.leave(index, namespace, &name).is_some(), room.remove(&index)),
+                _ => {
+                    let joined = directory.join(index, namespace, &name);
+                    assert_eq!(joined.is_some(), is_connected);
+                    let added = is_connected && room.insert(index);
+                    assert_eq!(matches!(joined, Some(Joined::Room(_) | Joined::NewRoom(_))), added);
+                }
+            }
+            assert_eq!(directory.membership_count(), model.values().map(BTreeSet::len).sum::<usize>());
+        }
+        for ((namespace, name), expected) in &model {
+            assert_eq!(&members(&directory, NamespaceId(*namespace), name), expected, "{name}");
+        }
+        assert_eq!(directory.room_count(), model.values().filter(|room| !room.is_empty()).count());
+    }
+}

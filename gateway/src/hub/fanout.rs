@@ -1,0 +1,209 @@
+//! From a broadcast to the sessions of its members, each once (wire.md 3.1: the union of the rooms, minus those who are
+//! in an excepted one).
+
+use std::{rc::Rc, sync::Arc};
+
+use broadgate_adapter::Broadcast;
+
+use super::{client::NamespaceId, directory::Directory, packets};
+use crate::engineio::{EngineIo, Id, NodeId, Outgoing, Sent};
+
+/// Broadcasts that go to the same sockets one after the other are put together up to this size, and are then one
+/// queue entry and one stretch of bytes for each member. With 64 messages in flight to 1,000 members that is what
+/// makes a delivery cost 20 ns instead of 200.
+const MAX_RUN_BYTES: usize = 64 * 1024;
+
+/// Names this shard in ids.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) node: NodeId,
+    pub(super) shard: u8,
+}
+
+/// Splits a turn's broadcasts into runs with the same target.
+pub(super) fn runs(broadcasts: &[Arc<Broadcast>]) -> impl Iterator<Item = &[Arc<Broadcast>]> {
+    let mut bytes = 0;
+    broadcasts.chunk_by(move |a, b| {
+        bytes += a.packet.json.len();
+        let together = bytes < MAX_RUN_BYTES
+            && b.packet.attachments.is_empty()
+            && a.rooms == b.rooms
+            && a.except == b.except
+            && a.namespace == b.namespace
+            && a.flags == b.flags;
+        if !together {
+            bytes = 0;
+        }
+        together
+    })
+}
+
+/// Queues a run for every member on this shard but the session `skip`; returns how many sessions got it.
+pub(super) fn deliver(
+    directory: &mut Directory,
+    io: &mut EngineIo,
+    place: Place,
+    namespace: NamespaceId,
+    run: &[Arc<Broadcast>],
+    skip: Option<u32>,
+) -> usize {
+    let Some(first) = run.first() else { return 0 };
+    let packets = run.iter().map(|broadcast| &broadcast.packet);
+    let mut fanout = Fanout {
+        directory,
+        io,
+        place,
+        namespace,
+        outgoing: packets::events(&first.namespace, packets, !first.flags.no_compress),
+        volatile: first.flags.volatile,
+        reached: 0,
+    };
+    match (&first.rooms[..], first.except.is_empty()) {
+        ([room], true) => fanout.to_room(room, skip),
+        ([], true) => fanout.to_everyone(skip),
+        (rooms, _) => fanout.to_selection(rooms, &first.except, skip),
+    }
+    let counters = fanout.io.counters();
+    counters.broadcasts.add(run.len() as u64);
+    counters.deliveries.add((fanout.reached * run.len()) as u64);
+    fanout.reached
+}
+
+struct Fanout<'a> {
+    directory: &'a mut Directory,
+    io: &'a mut EngineIo,
+    place: Place,
+    namespace: NamespaceId,
+    outgoing: Rc<Outgoing>,
+    volatile: bool,
+    reached: usize,
+}
+
+impl Fanout<'_> {
+    fn to_room(&mut self, room: &str, skip: Option<u32>) {
+        // A socket's own room is not kept as one: its id says where it is.
+        if let Some(own) = self.own_room(room)
+            && Some(own) != skip
+        {
+            self.send(own);
+            if self.directory.find(self.namespace, room).is_some() {
+                // Somebody else has joined a room of that name.
+                self.directory.begin_round();
+                self.directory.first_look(own);
+                return self.to_members(room, skip);
+            }
+            return;
+        }
+        let Some(room) = self.directory.find(self.namespace, room) else { return };
+        for &member in &self.directory.room(room).members {
+            if Some(member) != skip && self.io.send_at(member, &self.outgoing, self.volatile) == Sent::Queued
+            {
+                self.reached += 1;
+            }
+        }
+    }
+
+    fn to_everyone(&mut self, skip: Option<u32>) {
+        let room = self.directory.everyone(self.namespace);
+        for &member in &self.directory.room(room).members {
+            if Some(member) != skip && self.io.send_at(member, &self.outgoing, self.volatile) == Sent::Queued
+            {
+                self.reached += 1;
+            }
+        }
+    }
+
+    fn to_selection(&mut self, rooms: &[Box<str>], except: &[Box<str>], skip: Option<u32>) {
+        self.directory.begin_round();
+        for room in except {
+            self.leave_out(room);
+        }
+        if let Some(skip) = skip {
+            self.directory.first_look(skip);
+        }
+        if rooms.is_empty() {
+            let everyone = self.directory.everyone(self.namespace);
+            return self.to_unseen(everyone);
+        }
+        for room in rooms {
+            if let Some(own) = self.own_room(room)
+                && self.directory.first_look(own)
+            {
+                self.send(own);
+            }
+            self.to_members(room, None);
+        }
+    }
+
+    fn leave_out(&mut self, room: &str) {
+        if let Some(own) = self.own_room(room) {
+            self.directory.first_look(own);
+        }
+        let Some(room) = self.directory.find(self.namespace, room) else { return };
+        for position in 0..self.directory.room(room).members.len() {
+            let member = self.directory.room(room).members[position];
+            self.directory.first_look(member);
+        }
+    }
+
+    /// To the members of a room that were not looked at in this round.
+    fn to_members(&mut self, room: &str, skip: Option<u32>) {
+        if let Some(skip) = skip {
+            self.directory.first_look(skip);
+        }
+        if let Some(room) = self.directory.find(self.namespace, room) {
+            self.to_unseen(room);
+        }
+    }
+
+    fn to_unseen(&mut self, room: super::client::RoomId) {
+        for position in 0..self.directory.room(room).members.len() {
+            let member = self.directory.room(room).members[position];
+            if self.directory.first_look(member) {
+                self.send(member);
+            }
+        }
+    }
+
+    fn send(&mut self, member: u32) {
+        if self.io.send_at(member, &self.outgoing, self.volatile) == Sent::Queued {
+            self.reached += 1;
+        }
+    }
+
+    /// The session whose socket has `room` as its id, if it is one of this shard.
+    fn own_room(&self, room: &str) -> Option<u32> {
+        let id = Id::decode(self.place.node, room).filter(|id| id.shard == self.place.shard)?;
+        let socket = self.directory.client(id.index)?.socket(self.namespace)?;
+        (socket.secret == id.secret).then_some(id.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broadgate_adapter::{EventPacket, Flags};
+
+    use super::*;
+
+    fn broadcast(room: &str, size: usize) -> Arc<Broadcast> {
+        Arc::new(Broadcast {
+            namespace: "/".into(),
+            rooms: vec![room.into()],
+            except: vec![],
+            flags: Flags::default(),
+            packet: EventPacket { json: "x".repeat(size).into(), attachments: vec![] },
+        })
+    }
+
+    #[test]
+    fn only_neighbours_with_the_same_target_go_together() {
+        let list: Vec<_> = ["a", "a", "b", "a", "a", "a"].map(|room| broadcast(room, 1)).into();
+        assert_eq!(runs(&list).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 3]);
+    }
+
+    #[test]
+    fn a_run_ends_where_it_gets_long() {
+        let list: Vec<_> = (0..4).map(|_| broadcast("a", MAX_RUN_BYTES / 2)).collect();
+        assert_eq!(runs(&list).map(<[_]>::len).collect::<Vec<_>>(), [2, 2]);
+    }
+}

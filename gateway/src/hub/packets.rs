@@ -1,0 +1,107 @@
+//! Socket.IO packets that the node sends: events, answers to CONNECT, acks (wire.md 2.1 to 2.3).
+
+use std::rc::Rc;
+
+use broadgate_adapter::EventPacket;
+use broadgate_protocol::socketio::{Packet, PacketType, push_packet};
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::engineio::{Outgoing, Part};
+
+/// The answer to a request of a client, as the one argument of its ack.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Answer<'a> {
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) room: Option<&'a str>,
+    /// Of a join: false where the socket was in the room already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) joined: Option<bool>,
+    /// Of a leave: false where the socket was not in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) left: Option<bool>,
+    /// Of a publish: members of this shard's part of the room that it was queued for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) delivered: Option<usize>,
+    /// A stable code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<&'a str>,
+}
+
+pub(super) fn ack(namespace: &str, ack_id: &str, answer: &Answer<'_>) -> Rc<Outgoing> {
+    let payload = serde_json::to_string(&[answer]).expect("strings, numbers and booleans");
+    text(PacketType::Ack, namespace, Some(ack_id), Some(&payload))
+}
+
+/// CONNECT accepted: the payload has exactly `sid` (wire.md 2.2).
+pub(super) fn connected(namespace: &str, sid: &str) -> Rc<Outgoing> {
+    text(PacketType::Connect, namespace, None, Some(&format!("{{\"sid\":\"{sid}\"}}")))
+}
+
+pub(super) fn connect_error(namespace: &str, message: &str) -> Rc<Outgoing> {
+    let payload = serde_json::json!({ "message": message }).to_string();
+    text(PacketType::ConnectError, namespace, None, Some(&payload))
+}
+
+/// Events of one namespace that go out together; each with its attachments right behind it (wire.md 2.9).
+pub(super) fn events<'a>(
+    namespace: &str,
+    packets: impl Iterator<Item = &'a EventPacket>,
+    compress: bool,
+) -> Rc<Outgoing> {
+    let (mut parts, mut messages) = (Vec::new(), 0);
+    for packet in packets {
+        messages += 1;
+        let kind = if packet.attachments.is_empty() { PacketType::Event } else { PacketType::BinaryEvent };
+        let mut bytes = Vec::with_capacity(packet.json.len() + namespace.len() + 8);
+        let attachments = packet.attachments.len();
+        push_packet(
+            &mut bytes,
+            &Packet { kind, attachments, namespace, ack_id: None, payload: Some(&packet.json) },
+        );
+        parts.push(Part::Text(bytes.into()));
+        parts.extend(packet.attachments.iter().map(|attachment| Part::Binary(Bytes::clone(attachment))));
+    }
+    Outgoing::new(parts, messages, compress)
+}
+
+fn text(kind: PacketType, namespace: &str, ack_id: Option<&str>, payload: Option<&str>) -> Rc<Outgoing> {
+    let mut bytes = Vec::with_capacity(64);
+    push_packet(&mut bytes, &Packet { kind, attachments: 0, namespace, ack_id, payload });
+    Outgoing::text(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(outgoing: &Outgoing) -> String {
+        String::from_utf8_lossy(outgoing.chunk()).into_owned()
+    }
+
+    #[test]
+    fn packets_are_those_of_the_reference() {
+        let ok = Answer { ok: true, room: Some("n\"1"), joined: Some(true), ..Answer::default() };
+        let no = Answer { error: Some("forbidden"), message: Some("no"), ..Answer::default() };
+        let plain = EventPacket { json: r#"["a",1]"#.into(), attachments: vec![] };
+        let json = r#"["b",{"_placeholder":true,"num":0}]"#;
+        let binary = EventPacket { json: json.into(), attachments: vec![Bytes::from_static(&[1])] };
+        for (outgoing, expected) in [
+            (ack("/", "12", &ok), r#"4312[{"ok":true,"room":"n\"1","joined":true}]"#),
+            (ack("/chat", "0", &no), r#"43/chat,0[{"ok":false,"error":"forbidden","message":"no"}]"#),
+            (connected("/", "abc"), r#"40{"sid":"abc"}"#),
+            (connected("/chat", "abc"), r#"40/chat,{"sid":"abc"}"#),
+            (connect_error("/nope", "Invalid namespace"), r#"44/nope,{"message":"Invalid namespace"}"#),
+            (events("/", [&plain].into_iter(), true), r#"42["a",1]"#),
+            (
+                events("/chat", [&plain, &binary, &plain].into_iter(), true),
+                "42/chat,[\"a\",1]\x1e451-/chat,[\"b\",{\"_placeholder\":true,\"num\":0}]\x1ebAQ==\x1e42/chat,[\"a\",1]",
+            ),
+        ] {
+            assert_eq!(payload(&outgoing), expected);
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The hub of one shard. Owns the shard's [`Directory`]; every change to it goes through here.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use axum::body::Body;
+use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
+use broadgate_protocol::socketio::{Assembler, DecodeLimits, Packet, PacketType, decode};
+use bytes::Bytes;
+use hyper::{Request, body::Incoming};
+use tokio::sync::oneshot;
+
+use super::{
+    Policy,
+    client::NamespaceId,
+    directory::{Directory, Room},
+    fanout::{self, Place},
+    packets::{self, Answer},
+};
+use crate::{
+    config::{Limits, NamespaceSettings},
+    engineio::{Application, CloseReason, Elsewhere, EngineIo, EngineMessage, Id, NodeId, SessionId},
+    runtime::Inbox,
+    telemetry::ClientLog,
+};
+
+/// What a shard's hub takes from other threads.
+pub enum HubMessage {
+    /// To be delivered to the members on this shard.
+    Broadcast(Arc<Broadcast>),
+    /// The same, for a caller who wants to know how many sessions it was queued for.
+    CountedBroadcast(Arc<Broadcast>, oneshot::Sender<usize>),
+    /// What other nodes publish to the room arrives from now on.
+    Subscribed {
+        /// The room's namespace.
+        namespace: Arc<str>,
+        /// The room.
+        room: Arc<str>,
+    },
+    /// What became of a publish whose client wants an ack.
+    Published(PublishDone),
+}
+
+/// The end of a client's publish.
+pub struct PublishDone {
+    pub(super) session: SessionId,
+    pub(super) namespace: NamespaceId,
+    pub(super) ack_id: Box<str>,
+    pub(super) room: Box<str>,
+    pub(super) delivered: usize,
+    pub(super) result: Result<(), PublishError>,
+}
+
+/// What a hub is made from.
+pub struct HubSpec {
+    /// The node's name in ids.
+    pub node: NodeId,
+    /// The shard's number.
+    pub shard: u8,
+    /// The namespaces that exist.
+    pub namespaces: Arc<[NamespaceSettings]>,
+    /// Who may join and publish.
+    pub policy: Arc<Policy>,
+    /// The bounds.
+    pub limits: Limits,
+    /// How long a session may be without a namespace.
+    pub connect_timeout_ms: u64,
+    /// How long a join may wait for its subscription.
+    pub subscribe_timeout_ms: u64,
+    /// The way to the other nodes.
+    pub engine: Arc<dyn Engine>,
+    /// The ways to all shards of the node, by number.
+    pub shards: Arc<[Inbox<EngineMessage<HubMessage>>]>,
+    /// Answers requests that are not for Engine.IO.
+    pub site: axum::Router,
+}
+
+/// See the module.
+pub struct Hub {
+    pub(super) spec: HubSpec,
+    pub(super) subscriber: SubscriberId,
+    pub(super) namespace_names: Vec<Arc<str>>,
+    pub(super) directory: Directory,
+    /// Deadlines of joins that wait, in order, with their room.
+    pub(super) join_deadlines: VecDeque<(u64, NamespaceId, Arc<str>)>,
+    pub(super) log: ClientLog,
+    broadcasts: Vec<Arc<Broadcast>>,
+}
+
+impl Hub {
+    /// Makes a hub without sockets.
+    pub fn new(spec: HubSpec) -> Self {
+        let lines = spec.limits.max_client_log_lines_per_second;
+        Self {
+            subscriber: SubscriberId(spec.shard),
+            namespace_names: spec.namespaces.iter().map(|namespace| namespace.name.as_str().into()).collect(),
+            directory: Directory::new(spec.namespaces.len()),
+            join_deadlines: VecDeque::new(),
+            log: ClientLog::new(lines),
+            broadcasts: Vec::new(),
+            spec,
+        }
+    }
+
+    pub(super) fn namespace(&self, name: &str) -> Option<NamespaceId> {
+        let place = self.namespace_names.iter().position(|known| &**known == name)?;
+        Some(NamespaceId(u16::try_from(place).expect("bounded by the configuration")))
+    }
+
+    pub(super) fn namespace_name(&self, namespace: NamespaceId) -> Arc<str> {
+        Arc::clone(&self.namespace_names[usize::from(namespace.0)])
+    }
+
+    /// The id of a session's socket in a namespace.
+    pub(super) fn socket_id(&self, session: SessionId, namespace: NamespaceId) -> Option<Id> {
+        let socket = self.directory.client(session.index)?.socket(namespace)?;
+        Some(Id { shard: self.spec.shard, index: session.index, secret: socket.secret })
+    }
+
+    /// Ends a session that broke the protocol (wire.md 2.4).
+    fn fault(&mut self, io: &mut EngineIo, session: SessionId, fault: &dyn std::fmt::Display, now_ms: u64) {
+        io.counters().errors_socketio.add(1);
+        if self.log.admit(now_ms, io.counters()) {
+            tracing::info!(%fault, session = session.index, "a client broke the Socket.IO protocol and is closed");
+        }
+        io.doom(session, CloseReason::Forced);
+    }
+
+    fn on_packet(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        packet: &Packet<'_>,
+        attachments: Vec<Bytes>,
+        now_ms: u64,
+    ) {
+        if packet.kind == PacketType::Connect {
+            return self.on_connect(io, session, packet, now_ms);
+        }
+        let namespace = self.namespace(packet.namespace).filter(|&namespace| {
+            self.directory.client(session.index).is_some_and(|client| client.socket(namespace).is_some())
+        });
+        let Some(namespace) = namespace else {
+            return self.fault(io, session, &"a packet for a namespace that was not joined", now_ms);
+        };
+        match packet.kind {
+            PacketType::Disconnect => self.disconnect(io, session, namespace),
+            PacketType::Event | PacketType::BinaryEvent => {
+                self.on_event(io, session, namespace, packet, attachments, now_ms);
+            }
+            // The node asks clients for no acks of its own: an ack for an unknown id is ignored (wire.md 2.3).
+            PacketType::Ack | PacketType::BinaryAck => {}
+            PacketType::Connect | PacketType::ConnectError => {
+                self.fault(io, session, &"a CONNECT_ERROR from a client", now_ms);
+            }
+        }
+    }
+
+    /// CONNECT (wire.md 2.2).
+    fn on_connect(&mut self, io: &mut EngineIo, session: SessionId, packet: &Packet<'_>, now_ms: u64) {
+        let Some(namespace) = self.namespace(packet.namespace) else {
+            io.counters().connects_refused.add(1);
+            io.send(session, &packets::connect_error(packet.namespace, "Invalid namespace"), false);
+            return;
+        };
+        let Some(client) = self.directory.client(session.index) else { return };
+        if client.socket(namespace).is_some() {
+            return self.fault(io, session, &"a second CONNECT for a namespace", now_ms);
+        }
+        if client.sockets.len() >= self.spec.limits.max_namespaces_per_connection {
+            io.counters().connects_refused.add(1);
+            io.send(session, &packets::connect_error(packet.namespace, "Too many namespaces"), false);
+            return;
+        }
+        let Ok(id) = Id::random(self.spec.shard, session.index) else {
+            return io.doom(session, CloseReason::Forced);
+        };
+        self.directory.connect(session.index, namespace, id.secret);
+        io.set_deadline(session, None);
+        io.counters().connects_ok.add(1);
+        io.counters().sockets.add(1);
+        io.send(session, &packets::connected(packet.namespace, id.encode(self.spec.node).as_str()), false);
+    }
+
+    fn disconnect(&mut self, io: &mut EngineIo, session: SessionId, namespace: NamespaceId) {
+        let before = self.gauges();
+        for room in self.directory.disconnect(session.index, namespace) {
+            self.room_is_gone(io, room);
+        }
+        io.counters().sockets.sub(1);
+        self.update_gauges(io, before);
+    }
+
+    /// Ends the interest in a room that lost its last member. Joins that still waited for it have nobody to tell.
+    pub(super) fn room_is_gone(&mut self, io: &EngineIo, room: Room) {
+        io.counters().acks_pending.sub(room.waiters.len() as u64);
+        for waiter in &room.waiters {
+            self.ack_is_done(waiter.session);
+        }
+        self.spec.engine.unsubscribe(self.subscriber, &self.namespace_name(room.namespace), &room.name);
+    }
+
+    pub(super) fn ack_is_done(&mut self, session: SessionId) {
+        if let Some(client) = self.directory.client_mut(session.index)
+            && client.session == session
+        {
+            client.pending_acks = client.pending_acks.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn gauges(&self) -> (usize, usize) {
+        (self.directory.room_count(), self.directory.membership_count())
+    }
+
+    pub(super) fn update_gauges(&self, io: &EngineIo, before: (usize, usize)) {
+        let (rooms, memberships) = self.gauges();
+        io.counters().rooms.add((rooms as u64).wrapping_sub(before.0 as u64));
+        io.counters().memberships.add((memberships as u64).wrapping_sub(before.1 as u64));
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place { node: self.spec.node, shard: self.spec.shard }
+    }
+
+    fn deliver_all(&mut self, io: &mut EngineIo) {
+        let broadcasts = std::mem::take(&mut self.broadcasts);
+        for run in fanout::runs(&broadcasts) {
+            self.deliver(io, run, None);
+        }
+        self.broadcasts = broadcasts;
+        self.broadcasts.clear();
+    }
+
+    /// Queues broadcasts with one target for their members on this shard.
+    pub(super) fn deliver(&mut self, io: &mut EngineIo, run: &[Arc<Broadcast>], skip: Option<u32>) -> usize {
+        let Some(namespace) = run.first().and_then(|first| self.namespace(&first.namespace)) else {
+            return 0;
+        };
+        let place = self.place();
+        fanout::deliver(&mut self.directory, io, place, namespace, run, skip)
+    }
+
+    /// Joins that waited for this room are answered.
+    fn on_subscribed(&mut self, io: &mut EngineIo, namespace: &str, name: &str) {
+        let Some(namespace) = self.namespace(namespace) else { return };
+        let Some(room) = self.directory.find(namespace, name) else { return };
+        let room = self.directory.room_mut(room);
+        room.subscribed = true;
+        let waiters = std::mem::take(&mut room.waiters);
+        io.counters().acks_pending.sub(waiters.len() as u64);
+        let answer = Answer { ok: true, room: Some(name), joined: Some(true), ..Answer::default() };
+        for waiter in waiters {
+            self.ack_is_done(waiter.session);
+            io.counters().joins_ok.add(1);
+            self.answer(io, waiter.session, namespace, Some(&waiter.ack_id), &answer);
+        }
+    }
+
+    /// Sends an ack, where one was asked for and the socket is still there.
+    pub(super) fn answer(
+        &self,
+        io: &mut EngineIo,
+        session: SessionId,
+        namespace: NamespaceId,
+        ack_id: Option<&str>,
+        answer: &Answer<'_>,
+    ) {
+        let Some(ack_id) = ack_id else { return };
+        let is_there =
+            self.directory.client(session.index).is_some_and(|client| client.socket(namespace).is_some());
+        if is_there {
+            io.send(
+                session,
+                &packets::ack(&self.namespace_names[usize::from(namespace.0)], ack_id, answer),
+                false,
+            );
+        }
+    }
+}
+
+impl Application for Hub {
+    type Message = HubMessage;
+
+    fn on_open(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64) {
+        self.directory.add_client(session);
+        io.set_deadline(session, Some(now_ms + self.spec.connect_timeout_ms));
+    }
+
+    fn on_text(&mut self, io: &mut EngineIo, session: SessionId, text: &str, now_ms: u64) {
+        let Some(client) = self.directory.client(session.index) else { return };
+        if client.assembler.is_some() {
+            return self.fault(io, session, &"text in the middle of attachments", now_ms);
+        }
+        let limits = DecodeLimits {
+            max_attachments: self.spec.limits.max_attachments,
+            max_namespace_bytes: self.spec.limits.max_room_name_bytes,
+        };
+        match decode(text, &limits) {
+            Err(error) => self.fault(io, session, &error, now_ms),
+            Ok(packet) if packet.attachments > 0 => {
+                if let Some(client) = self.directory.client_mut(session.index) {
+                    client.assembler = Some(Box::new(Assembler::new(&packet)));
+                }
+            }
+            Ok(packet) => self.on_packet(io, session, &packet, Vec::new(), now_ms),
+        }
+    }
+
+    fn on_binary(&mut self, io: &mut EngineIo, session: SessionId, data: &[u8], now_ms: u64) {
+        let Some(client) = self.directory.client_mut(session.index) else { return };
+        let Some(assembler) = &mut client.assembler else {
+            return self.fault(io, session, &"an attachment without its packet", now_ms);
+        };
+        if !assembler.add(data) {
+            return;
+        }
+        let Some(mut assembler) = client.assembler.take() else { return };
+        let attachments = assembler.take_attachments().into_iter().map(Bytes::from).collect();
+        self.on_packet(io, session, &assembler.packet(), attachments, now_ms);
+    }
+
+    fn on_close(&mut self, io: &mut EngineIo, session: SessionId, _reason: CloseReason) {
+        while let Some(socket) =
+            self.directory.client(session.index).and_then(|client| client.sockets.first())
+        {
+            let namespace = socket.namespace;
+            self.disconnect(io, session, namespace);
+        }
+        self.directory.remove_client(session.index);
+    }
+
+    fn on_deadline(&mut self, io: &mut EngineIo, session: SessionId, _now_ms: u64) {
+        io.doom(session, CloseReason::ConnectTimeout);
+    }
+
+    fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, _now_ms: u64) {
+        for message in messages.drain(..) {
+            // Broadcasts are collected, so that those to the same room can go together; anything else waits for them.
+            if let HubMessage::Broadcast(broadcast) = message {
+                self.broadcasts.push(broadcast);
+                continue;
+            }
+            self.deliver_all(io);
+            match message {
+                HubMessage::Broadcast(_) => {}
+                HubMessage::CountedBroadcast(broadcast, reply) => {
+                    let reached = self.deliver(io, &[broadcast], None);
+                    // The caller went away; the message was delivered all the same.
+                    let _gone = reply.send(reached);
+                }
+                HubMessage::Subscribed { namespace, room } => self.on_subscribed(io, &namespace, &room),
+                HubMessage::Published(done) => self.on_published(io, &done),
+            }
+        }
+        self.deliver_all(io);
+    }
+
+    fn on_timers(&mut self, io: &mut EngineIo, now_ms: u64) {
+        self.expire_joins(io, now_ms);
+    }
+
+    fn next_timer_ms(&self) -> Option<u64> {
+        self.join_deadlines.front().map(|&(deadline_ms, ..)| deadline_ms)
+    }
+
+    fn respond(&self, request: Request<Incoming>) -> Elsewhere {
+        let site = self.spec.site.clone();
+        Box::pin(async move {
+            let answer = tower::ServiceExt::oneshot(site, request.map(Body::new)).await;
+            match answer {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+    }
+}
+
+impl Hub {
+    pub(super) fn inbox(&self) -> Inbox<EngineMessage<HubMessage>> {
+        self.spec.shards[usize::from(self.spec.shard)].clone()
+    }
+
+    /// Hands a broadcast to the other shards of this node. One whose inbox is full loses it; it is counted there.
+    pub(super) fn to_other_shards(&self, broadcast: &Arc<Broadcast>) {
+        for (number, inbox) in self.spec.shards.iter().enumerate() {
+            if number != usize::from(self.spec.shard) {
+                super::send_broadcast(inbox, broadcast);
+            }
+        }
+    }
+}

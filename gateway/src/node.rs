@@ -1,0 +1,109 @@
+//! What all parts of a node share, and the way of broadcasts from the adapter to the shards.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use broadgate_adapter::{Broadcast, Engine, Event, EventSink, PublishError};
+use tokio::sync::oneshot;
+
+use crate::{
+    config::Settings,
+    engineio::EngineMessage,
+    hub::{HubMessage, send_broadcast},
+    runtime::Inbox,
+    telemetry::ShardCounters,
+};
+
+pub(crate) type ShardInbox = Inbox<EngineMessage<HubMessage>>;
+
+/// Takes the adapter's events to the shards. Runs on whatever thread the adapter is on; never waits.
+pub(crate) struct ShardSink {
+    pub(crate) shards: Arc<[ShardInbox]>,
+}
+
+impl EventSink for ShardSink {
+    fn deliver(&self, event: Event) {
+        match event {
+            Event::Broadcast(broadcast) => {
+                for inbox in self.shards.iter() {
+                    // One that does not fit is counted by the inbox.
+                    let _taken = send_broadcast(inbox, &broadcast);
+                }
+            }
+            Event::Subscribed { subscriber, namespace, room } => {
+                if let Some(inbox) = self.shards.get(usize::from(subscriber.0)) {
+                    inbox.send(EngineMessage::Application(HubMessage::Subscribed { namespace, room }));
+                }
+            }
+            Event::LinkLost { reason } => {
+                tracing::warn!(%reason, "the link to the other nodes is lost; clients stay connected");
+            }
+            Event::Gap { cause, duration_ms } => {
+                tracing::warn!(?cause, duration_ms, "a gap: messages of other nodes may be missing");
+            }
+        }
+    }
+}
+
+/// A running node, as its ops listener sees it.
+pub(crate) struct Node {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) shards: Arc<[ShardInbox]>,
+    pub(crate) counters: Vec<Arc<ShardCounters>>,
+    pub(crate) draining: AtomicBool,
+    /// Was the link that receives up at least once?
+    linked: AtomicBool,
+}
+
+/// Why a node should get no new clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotReady {
+    Draining,
+    /// Since it started: a link that is lost later makes no node unready, or Redis would take all of them away.
+    NeverLinked,
+}
+
+impl Node {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        engine: Arc<dyn Engine>,
+        shards: Arc<[ShardInbox]>,
+        counters: Vec<Arc<ShardCounters>>,
+    ) -> Self {
+        let (draining, linked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { settings, engine, shards, counters, draining, linked }
+    }
+
+    pub(crate) fn readiness(&self) -> Result<(), NotReady> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(NotReady::Draining);
+        }
+        if self.engine.metrics().subscribe_link_up > 0 {
+            self.linked.store(true, Ordering::Relaxed);
+        }
+        if self.linked.load(Ordering::Relaxed) { Ok(()) } else { Err(NotReady::NeverLinked) }
+    }
+
+    /// Publishes to all members on all nodes; tells how many sessions of this node it was queued for, and whether it
+    /// went on to the others.
+    pub(crate) async fn publish(&self, broadcast: Broadcast) -> (usize, Result<(), PublishError>) {
+        let broadcast = Arc::new(broadcast);
+        let answers: Vec<_> = self.shards.iter().map(|inbox| counted(inbox, &broadcast)).collect();
+        let published = self.engine.publish(broadcast).await;
+        let mut delivered = 0;
+        for answer in answers {
+            // A shard that is gone delivers nothing.
+            delivered += answer.await.unwrap_or(0);
+        }
+        (delivered, published)
+    }
+}
+
+fn counted(inbox: &ShardInbox, broadcast: &Arc<Broadcast>) -> oneshot::Receiver<usize> {
+    let (reply, answer) = oneshot::channel();
+    inbox.send(EngineMessage::Application(HubMessage::CountedBroadcast(Arc::clone(broadcast), reply)));
+    answer
+}

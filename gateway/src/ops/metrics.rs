@@ -1,0 +1,171 @@
+//! The metrics page: the shards' integers, summed at scrape, with those of the adapter and the bounds in force.
+
+use std::sync::atomic::Ordering;
+
+use prometheus::{
+    TextEncoder,
+    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use crate::{
+    config::Settings,
+    node::Node,
+    telemetry::{Family, Kind, Sample, ShardCounters},
+};
+
+/// The page in the Prometheus text format.
+pub(super) fn render(node: &Node) -> prometheus::Result<String> {
+    let mut families: Vec<_> = ShardCounters::gather(&node.counters)
+        .iter()
+        .map(|(family, samples)| encode(*family, samples))
+        .collect();
+    families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    TextEncoder::new().encode_to_string(&families)
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, help, label: "" }
+}
+
+const fn gauge(name: &'static str, help: &'static str, label: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, help, label }
+}
+
+fn node_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
+    let sum = |value: fn(&crate::node::ShardInbox) -> u64| node.shards.iter().map(value).sum();
+    let draining = u64::from(node.draining.load(Ordering::Relaxed));
+    let ready = u64::from(node.readiness().is_ok());
+    vec![
+        (
+            gauge("broadgate_build_info", "The version of the node.", "version"),
+            vec![(env!("CARGO_PKG_VERSION"), 1)],
+        ),
+        (gauge("broadgate_ready", "1 while the node answers /readyz with 200.", ""), vec![("", ready)]),
+        (gauge("broadgate_draining", "1 while the node is shutting down.", ""), vec![("", draining)]),
+        (gauge("broadgate_shards", "Shards of the node.", ""), vec![("", node.shards.len() as u64)]),
+        (
+            gauge("broadgate_shard_inbox_bytes", "Bytes of messages that wait for shards.", ""),
+            vec![("", sum(|inbox| inbox.waiting_bytes() as u64))],
+        ),
+        (
+            counter(
+                "broadgate_shard_inbox_dropped_total",
+                "Broadcasts lost because limits.max_shard_inbox_bytes was reached, once for each shard.",
+            ),
+            vec![("", sum(crate::runtime::Inbox::refused_total))],
+        ),
+        (
+            gauge("broadgate_limit", "The bounds in force, by their name in [limits] and [engine].", "limit"),
+            limits(&node.settings),
+        ),
+    ]
+}
+
+fn limits(settings: &Settings) -> Vec<Sample> {
+    let limits = &settings.limits;
+    [
+        ("max_connections", limits.max_connections),
+        ("max_queued_bytes", limits.max_queued_bytes),
+        ("max_rooms_per_socket", limits.max_rooms_per_socket),
+        ("max_room_name_bytes", limits.max_room_name_bytes),
+        ("max_event_name_bytes", limits.max_event_name_bytes),
+        ("max_namespaces_per_connection", limits.max_namespaces_per_connection),
+        ("max_attachments", limits.max_attachments),
+        ("max_pending_acks", limits.max_pending_acks),
+        ("max_rooms_per_publish", limits.max_rooms_per_publish),
+        ("max_shard_inbox_bytes", limits.max_shard_inbox_bytes),
+        ("max_http_connections", limits.max_http_connections),
+        ("max_client_log_lines_per_second", limits.max_client_log_lines_per_second as usize),
+        ("max_payload_bytes", settings.engine.max_payload_bytes),
+    ]
+    .map(|(name, value)| (name, value as u64))
+    .into()
+}
+
+fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
+    let metrics = node.engine.metrics();
+    let single = |family: Family, value: u64| (family, vec![("", value)]);
+    vec![
+        (
+            gauge("broadgate_adapter_link_up", "1 while the link to the other nodes is up.", "link"),
+            vec![("publish", metrics.publish_link_up), ("subscribe", metrics.subscribe_link_up)],
+        ),
+        (
+            gauge("broadgate_adapter_subscriptions", "Rooms and patterns by state.", "state"),
+            vec![("desired", metrics.subscriptions_desired), ("confirmed", metrics.subscriptions_confirmed)],
+        ),
+        single(
+            counter("broadgate_adapter_received_total", "Broadcasts from other nodes and emitters."),
+            metrics.received_total,
+        ),
+        single(
+            counter("broadgate_adapter_received_bytes_total", "Bytes of such broadcasts."),
+            metrics.received_bytes_total,
+        ),
+        single(
+            counter("broadgate_adapter_skipped_own_total", "Own broadcasts that came back and were skipped."),
+            metrics.skipped_own_total,
+        ),
+        single(
+            counter("broadgate_adapter_malformed_total", "Messages that could not be read and were skipped."),
+            metrics.malformed_total,
+        ),
+        single(
+            counter("broadgate_adapter_published_total", "Broadcasts handed to other nodes."),
+            metrics.published_total,
+        ),
+        single(
+            counter("broadgate_adapter_publish_failed_total", "Broadcasts that could not be."),
+            metrics.publish_failed_total,
+        ),
+        single(
+            counter("broadgate_adapter_reconnects_total", "Times a lost link was made again."),
+            metrics.reconnects_total,
+        ),
+        single(
+            counter("broadgate_adapter_gaps_total", "Gaps in which messages of other nodes may be missing."),
+            metrics.gaps_total,
+        ),
+        single(
+            counter("broadgate_adapter_dropped_total", "Received broadcasts that the adapter dropped."),
+            metrics.dropped_total,
+        ),
+    ]
+}
+
+fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
+    let mut encoded = MetricFamily::default();
+    encoded.set_name(family.name.to_owned());
+    encoded.set_help(family.help.to_owned());
+    encoded.set_field_type(match family.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+    });
+    encoded.set_metric(samples.iter().map(|&(value, number)| metric(family, value, number)).collect());
+    encoded
+}
+
+fn metric(family: Family, label_value: &str, number: u64) -> Metric {
+    let mut metric = Metric::default();
+    if !family.label.is_empty() {
+        let mut label = LabelPair::default();
+        label.set_name(family.label.to_owned());
+        label.set_value(label_value.to_owned());
+        metric.set_label(vec![label]);
+    }
+    match family.kind {
+        Kind::Counter => {
+            let mut counter = Counter::default();
+            counter.set_value(number as f64);
+            metric.set_counter(counter);
+        }
+        Kind::Gauge => {
+            let mut gauge = Gauge::default();
+            // A gauge that is the sum of shards may be read in the middle of a change of two of them.
+            gauge.set_value(number.cast_signed() as f64);
+            metric.set_gauge(gauge);
+        }
+    }
+    metric
+}
