@@ -55,7 +55,7 @@ pub fn encode(prefix: &str, broadcast: &Broadcast) -> Result<Publication, Encode
 /// If the URL or the event is unusable, or Redis does not answer in time.
 pub async fn publish_once(url: &str, prefix: &str, broadcast: &Broadcast) -> Result<u64, EmitError> {
     let publication = encode(prefix, broadcast)?;
-    let connected = Server::parse(url)?.connect(TIMEOUT, Some(TIMEOUT), |_| {}).await;
+    let connected = Server::parse(url)?.connect(TIMEOUT, Some(TIMEOUT), |_, _| {}).await;
     let mut link = connected.map_err(|error| EmitError::Redis(error.to_string()))?;
     let message = (publication.channel.as_str(), publication.payload.as_slice());
     let answers =

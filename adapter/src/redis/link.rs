@@ -2,7 +2,7 @@
 //!
 //! The driver does no more than frames: reconnecting, deadlines of subscriptions and what is subscribed are ours.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
@@ -10,20 +10,14 @@ use ::redis::{
     aio::{MultiplexedConnection, SendError},
 };
 
+use tokio::sync::Notify;
+
 use super::StartError;
 
 /// Where and as whom to connect.
 #[derive(Clone)]
 pub(crate) struct Server {
     client: Client,
-}
-
-/// What a connection tells beside its answers, on its reader.
-pub(crate) enum Push<'a> {
-    /// Published on something that this connection subscribes to.
-    Message { channel: &'a [u8], payload: &'a [u8] },
-    /// The connection is gone.
-    Disconnected,
 }
 
 /// Why a command has no answer. Holds no secret: the driver's errors name neither user nor password.
@@ -39,6 +33,7 @@ pub(crate) enum LinkError {
 #[derive(Clone)]
 pub(crate) struct Link {
     connection: MultiplexedConnection,
+    lost: Arc<Notify>,
 }
 
 impl Server {
@@ -62,41 +57,41 @@ impl Server {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// Connects and logs in. `on_push` must not block. Without a `response_timeout` the caller has deadlines of its own.
+    /// Connects and logs in. Channel and payload of what is published on a subscription go to `on_message`, on the
+    /// connection's reader: it must not block. Without a `response_timeout` the caller has deadlines of its own.
     pub(crate) async fn connect(
         &self,
         connect_timeout: Duration,
         response_timeout: Option<Duration>,
-        on_push: impl Fn(Push<'_>) + Send + Sync + 'static,
+        on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
     ) -> Result<Link, LinkError> {
+        let lost = Arc::new(Notify::new());
+        let on_lost = Arc::clone(&lost);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(connect_timeout))
             .set_response_timeout(response_timeout)
             .set_push_sender(move |push: PushInfo| {
-                if let Some(push) = Push::read(&push) {
-                    on_push(push);
+                match (&push.kind, push.data.as_slice()) {
+                    (PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)])
+                    | (PushKind::PMessage, [_, Value::BulkString(channel), Value::BulkString(payload)]) => {
+                        on_message(channel, payload);
+                    }
+                    (PushKind::Disconnection, _) => on_lost.notify_one(),
+                    _ => {}
                 }
                 Ok::<(), SendError>(())
             });
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Link { connection })
-    }
-}
-
-impl<'a> Push<'a> {
-    fn read(push: &'a PushInfo) -> Option<Self> {
-        match (&push.kind, push.data.as_slice()) {
-            (PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)])
-            | (PushKind::PMessage, [_, Value::BulkString(channel), Value::BulkString(payload)]) => {
-                Some(Self::Message { channel, payload })
-            }
-            (PushKind::Disconnection, _) => Some(Self::Disconnected),
-            _ => None,
-        }
+        Ok(Link { connection, lost })
     }
 }
 
 impl Link {
+    /// Resolves when the connection is gone. For one waiter.
+    pub(crate) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
     /// Publishes a batch in one write. For each message the number of subscriptions that got it, or why the server
     /// refused it.
     pub(crate) async fn publish(

@@ -1,13 +1,14 @@
 //! The engine over Redis pub/sub, in the wire format of the classic Socket.IO Redis adapter (wire.md 3.1). Redis must be
 //! version 6 or newer (RESP3).
 //!
-//! Two links, each with a task that keeps it up for ever: [`publish`] sends, [`subscribe`] receives. What is wanted and
-//! what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`, behind [`link`]) only makes
-//! connections and frames, because its own reconnecting loses subscriptions quietly. Messages go from the subscribe link's reader
-//! through [`receive`] straight to the sink.
+//! Two links, each with a task and a [`connector`] that makes it again for ever: [`publish`] sends, [`subscribe`]
+//! receives. What is wanted and what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`,
+//! behind [`link`]) only makes connections and frames, because its own reconnecting loses subscriptions quietly.
+//! Messages go from the subscribe link's reader through [`receive`] straight to the sink.
 
 mod backoff;
 mod config;
+mod connector;
 mod link;
 mod link_log;
 mod log_bound;
@@ -36,6 +37,7 @@ use crate::{
     interest::{Interest, InterestConfig, Subscription},
     wire::{self, Channels},
 };
+use connector::Connector;
 use link_log::LinkLog;
 use log_bound::LogBound;
 use publish::{PublishQueue, Publisher};
@@ -82,14 +84,15 @@ impl RedisEngine {
             link_up: AtomicBool::new(false),
         });
         let (shutdown, stopping) = watch::channel(false);
+        let connector = |link, response_timeout| {
+            let log = LinkLog::new(link, server.address(), clock);
+            Connector::new(server.clone(), config.connect_timeout, response_timeout, stopping.clone(), log)
+        };
         let publisher = Publisher {
-            server: server.clone(),
+            connector: connector("publish", Some(config.publish_timeout)),
             queue: Arc::clone(&queue),
-            shutdown: stopping.clone(),
-            connect_timeout: config.connect_timeout,
             publish_timeout: config.publish_timeout,
             ping_interval: config.ping_interval,
-            log: LinkLog::new("publish", server.address(), clock),
         };
         let receiver = Receiver {
             uid: config.uid.as_str().into(),
@@ -100,9 +103,8 @@ impl RedisEngine {
             clock,
             malformed_log: Mutex::new(LogBound::new(MAX_MALFORMED_LOGGED, MALFORMED_WINDOW_MS)),
         };
-        let address = server.address();
         let subscriber = Subscriber {
-            server,
+            connector: connector("subscribe", None),
             channels: channels.clone(),
             node_prefix: config.node_prefix.as_str().into(),
             subscriptions: Arc::clone(&subscriptions),
@@ -110,11 +112,8 @@ impl RedisEngine {
             sink: Arc::clone(&sink),
             counters: Arc::clone(&counters),
             clock,
-            shutdown: stopping,
-            connect_timeout: config.connect_timeout,
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
-            log: LinkLog::new("subscribe", address, clock),
         };
         let tasks = vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run())];
         Ok(Arc::new(Self {
@@ -215,6 +214,18 @@ fn interest_config(config: &RedisConfig) -> InterestConfig {
 /// A setting beyond 49 days is as good as for ever, and sums of such times don't overflow.
 fn setting_ms(duration: Duration) -> u64 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).into()
+}
+
+/// Why the use of a link ended.
+enum Ended {
+    Shutdown,
+    Lost(String),
+}
+
+impl Ended {
+    fn connection_closed() -> Self {
+        Self::Lost("the server closed the connection".to_owned())
+    }
 }
 
 /// Milliseconds since the engine's start.

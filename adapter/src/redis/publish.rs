@@ -10,17 +10,17 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::{
-    backoff::{Backoff, random},
-    link::{Link, LinkError, Push, Server},
-    link_log::LinkLog,
+    Ended,
+    connector::Connector,
+    link::{Link, LinkError},
 };
 use crate::{PublishError, counters::Counters};
 
@@ -152,19 +152,10 @@ impl PublishQueue {
 
 /// The task of the publish link.
 pub(super) struct Publisher {
-    pub(super) server: Server,
+    pub(super) connector: Connector,
     pub(super) queue: Arc<PublishQueue>,
-    pub(super) shutdown: watch::Receiver<bool>,
-    pub(super) connect_timeout: Duration,
     pub(super) publish_timeout: Duration,
     pub(super) ping_interval: Duration,
-    pub(super) log: LinkLog,
-}
-
-/// Why a link's service ended.
-enum Ended {
-    Shutdown,
-    Lost(String),
 }
 
 type Answer = Result<(), LinkError>;
@@ -172,51 +163,20 @@ type Answer = Result<(), LinkError>;
 impl Publisher {
     /// Keeps the link up until shutdown.
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new();
-        while !*self.shutdown.borrow() {
-            let lost = Arc::new(Notify::new());
-            match self.connect(Arc::clone(&lost)).await {
-                None => return,
-                Some(Ok(link)) => {
-                    self.log.up();
-                    self.queue.set_link(true);
-                    let since = Instant::now();
-                    let ended = self.serve(link, &lost).await;
-                    self.queue.set_link(false);
-                    backoff.link_lasted(since.elapsed());
-                    match ended {
-                        Ended::Shutdown => return,
-                        Ended::Lost(reason) => self.log.lost(&reason),
-                    }
-                }
-                Some(Err(error)) => self.log.failed(&error),
-            }
-            let wait = tokio::time::sleep(backoff.wait(random()));
-            tokio::select! {
-                () = wait => {}
-                _ = self.shutdown.changed() => {}
-            }
+        while let Some(link) = self.connector.connect(|_, _| {}).await {
+            self.queue.set_link(true);
+            let ended = self.serve(&link).await;
+            self.queue.set_link(false);
+            let Ended::Lost(reason) = ended else { return };
+            self.connector.lost(&reason);
         }
     }
 
-    /// `None`: shutting down.
-    async fn connect(&mut self, lost: Arc<Notify>) -> Option<Result<Link, LinkError>> {
-        let on_push = move |push: Push<'_>| {
-            if matches!(push, Push::Disconnected) {
-                lost.notify_one();
-            }
-        };
-        tokio::select! {
-            link = self.server.connect(self.connect_timeout, Some(self.publish_timeout), on_push) => Some(link),
-            _ = self.shutdown.changed() => None,
-        }
-    }
-
-    async fn serve(&mut self, link: Link, lost: &Notify) -> Ended {
+    async fn serve(&mut self, link: &Link) -> Ended {
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
         let mut ping = tokio::time::interval(self.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut closing = *self.shutdown.borrow();
+        let mut closing = self.connector.is_shutdown();
         loop {
             while in_flight.len() < MAX_BATCHES_IN_FLIGHT {
                 let batch = self.queue.take_batch();
@@ -230,9 +190,9 @@ impl Publisher {
             }
             tokio::select! {
                 biased;
-                () = lost.notified() => return Ended::Lost("the server closed the connection".to_owned()),
+                () = link.lost() => return Ended::connection_closed(),
                 // Before the answers, as under load there is always one.
-                _ = self.shutdown.changed(), if !closing => {
+                () = self.connector.shutdown(), if !closing => {
                     closing = true;
                     self.queue.close();
                 }

@@ -8,20 +8,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::{
-    Clock,
-    backoff::{Backoff, random},
-    link::{Link, LinkError, Push, Server},
-    link_log::LinkLog,
-    receive::Receiver,
-};
+use super::{Clock, Ended, connector::Connector, link::Link, receive::Receiver};
 use crate::{
     Event, EventSink, GapCause,
     counters::Counters,
@@ -39,7 +33,7 @@ pub(super) struct Subscriptions {
 
 /// The task of the subscribe link.
 pub(super) struct Subscriber {
-    pub(super) server: Server,
+    pub(super) connector: Connector,
     pub(super) channels: Channels,
     pub(super) node_prefix: Box<str>,
     pub(super) subscriptions: Arc<Subscriptions>,
@@ -47,16 +41,8 @@ pub(super) struct Subscriber {
     pub(super) sink: Arc<dyn EventSink>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Clock,
-    pub(super) shutdown: watch::Receiver<bool>,
-    pub(super) connect_timeout: Duration,
     pub(super) ping_interval: Duration,
     pub(super) ping_timeout: Duration,
-    pub(super) log: LinkLog,
-}
-
-enum Ended {
-    Shutdown,
-    Lost(String),
 }
 
 /// What a command on the link came to.
@@ -71,57 +57,30 @@ type InFlight = FuturesUnordered<BoxFuture<'static, Outcome>>;
 impl Subscriber {
     /// Keeps the link up until shutdown.
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new();
         let mut was_up = false;
-        while !*self.shutdown.borrow() {
-            let lost = Arc::new(Notify::new());
-            match self.connect(Arc::clone(&lost)).await {
-                None => return,
-                Some(Ok(link)) => {
-                    self.log.up();
-                    if std::mem::replace(&mut was_up, true) {
-                        self.counters.reconnects.increment();
-                    }
-                    let since = Instant::now();
-                    let ended = self.serve(link, &lost).await;
-                    backoff.link_lasted(since.elapsed());
-                    let Ended::Lost(reason) = ended else { return };
-                    self.log.lost(&reason);
-                    self.sink.deliver(Event::LinkLost { reason });
-                }
-                Some(Err(error)) => self.log.failed(&error),
+        loop {
+            let receiver = Arc::clone(&self.receiver);
+            let on_message = move |channel: &[u8], payload: &[u8]| receiver.receive(channel, payload);
+            let Some(link) = self.connector.connect(on_message).await else { return };
+            if std::mem::replace(&mut was_up, true) {
+                self.counters.reconnects.increment();
             }
-            let wait = tokio::time::sleep(backoff.wait(random()));
-            tokio::select! {
-                () = wait => {}
-                _ = self.shutdown.changed() => {}
-            }
+            let Ended::Lost(reason) = self.serve(link).await else { return };
+            self.connector.lost(&reason);
+            self.sink.deliver(Event::LinkLost { reason });
         }
     }
 
-    /// `None`: shutting down.
-    async fn connect(&mut self, lost: Arc<Notify>) -> Option<Result<Link, LinkError>> {
-        let receiver = Arc::clone(&self.receiver);
-        let on_push = move |push: Push<'_>| match push {
-            Push::Message { channel, payload } => receiver.receive(channel, payload),
-            Push::Disconnected => lost.notify_one(),
-        };
-        tokio::select! {
-            link = self.server.connect(self.connect_timeout, None, on_push) => Some(link),
-            _ = self.shutdown.changed() => None,
-        }
-    }
-
-    async fn serve(&mut self, link: Link, lost: &Notify) -> Ended {
+    async fn serve(&mut self, link: Link) -> Ended {
         self.subscriptions.interest.lock().connected();
         self.subscriptions.link_up.store(true, Ordering::Release);
-        let ended = self.drive(link, lost).await;
+        let ended = self.drive(link).await;
         self.subscriptions.link_up.store(false, Ordering::Release);
         self.subscriptions.interest.lock().disconnected(self.clock.now_ms());
         ended
     }
 
-    async fn drive(&mut self, link: Link, lost: &Notify) -> Ended {
+    async fn drive(&mut self, link: Link) -> Ended {
         let mut in_flight = InFlight::new();
         let mut ping = tokio::time::interval(self.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -133,8 +92,8 @@ impl Subscriber {
             let wake_ms = self.subscriptions.interest.lock().next_deadline_ms();
             tokio::select! {
                 biased;
-                () = lost.notified() => return Ended::Lost("the server closed the connection".to_owned()),
-                _ = self.shutdown.changed() => return Ended::Shutdown,
+                () = link.lost() => return Ended::connection_closed(),
+                () = self.connector.shutdown() => return Ended::Shutdown,
                 Some(outcome) = in_flight.next() => match outcome {
                     Outcome::Confirmed(id) => {
                         let now_ms = self.clock.now_ms();
