@@ -60,11 +60,11 @@ test("a connection that joins nothing is closed, refused namespaces or not (2.2)
   const idle = await openSession(t, gateway);
   const refused = await openSession(t, gateway);
   refused.send("40/nope,");
-  const polling = await openPolling(gateway);
+  const polling = (await openPolling(gateway)).poll();
   const stays = await connectWebSocket(t, gateway);
   assert.equal(await idle.closed(), 1005);
   assert.equal(await refused.closed(), 1005);
-  assert.deepEqual(await polling.poll(), ["1"]);
+  assert.deepEqual(await polling, ["1"]);
   assert.ok(stays.isOpen());
 });
 
