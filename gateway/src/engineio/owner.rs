@@ -109,7 +109,8 @@ impl<A: Application> Server<A> {
     fn on_poll_aborted(&mut self, id: Id) {
         let Some(session) = self.io.find(id) else { return };
         if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
-            && polling.poll.take().is_some()
+            // This poll may have been answered in the meantime, and the one that waits be the next.
+            && polling.poll.take_if(|reply| reply.is_closed()).is_some()
         {
             self.io.doom(session, CloseReason::TransportError);
         }
