@@ -121,8 +121,8 @@ mod tests {
         let outgoing = Outgoing::new(vec![header, Part::Binary(Bytes::from_static(&[1, 2, 3]))], 1, true);
         assert_eq!(outgoing.chunk(), b"451-[\"a\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID");
         let frame = outgoing.frame().bytes();
-        assert_eq!(frame[..3], [0x81, 40, b'4']);
-        assert_eq!(frame[42..], [0x82, 3, 1, 2, 3]);
+        assert_eq!(frame[..3], [0x81, 39, b'4']);
+        assert_eq!(frame[41..], [0x82, 3, 1, 2, 3]);
         assert!(Rc::ptr_eq(outgoing.frame(), outgoing.frame()));
     }
 
