@@ -1,6 +1,7 @@
 //! Echoes every WebSocket message, on the codec and the connection code of the node: for conformance checks of RFC 6455.
 //!
 //!     cargo run --release --example websocket_echo -- --listen 127.0.0.1:9001
+#![allow(clippy::print_stderr, reason = "where it listens is all that it says")]
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,9 +11,9 @@ use broadgate::{
     runtime::{AcceptorSettings, HttpSettings, Service, Shard, ShardSpec, accept, feed, inboxes, spawn},
     telemetry::ShardCounters,
 };
-use broadgate_protocol::websocket::{Event, OpCode, handshake, push_frame};
+use broadgate_protocol::websocket::{Event, OpCode, push_frame};
 use clap::Parser;
-use hyper::{Request, Response, StatusCode, body::Incoming};
+use hyper::{Request, Response, body::Incoming};
 
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
@@ -56,14 +57,9 @@ impl Service for Echo {
         mut request: Request<Incoming>,
         _peer: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let accept = match handshake::check(header) {
+        let accept = match http::check_handshake(&request) {
             Ok(accept) => accept,
-            Err(error) => {
-                let mut response = Response::new(Body::from(error.to_string()));
-                *response.status_mut() = StatusCode::from_u16(error.http_status()).expect("a status");
-                return Ok(response);
-            }
+            Err(refusal) => return Ok(*refusal),
         };
         let on_upgrade = hyper::upgrade::on(&mut request);
         tokio::task::spawn_local(async move {

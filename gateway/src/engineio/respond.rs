@@ -4,10 +4,7 @@
 use std::{io::Write, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use broadgate_protocol::{
-    engineio::{Query, RequestError, RequestFacts, Target, Transport, check_request},
-    websocket::handshake,
-};
+use broadgate_protocol::engineio::{Query, RequestError, RequestFacts, Target, Transport, check_request};
 use bytes::Bytes;
 use flate2::{
     Compression,
@@ -31,7 +28,7 @@ use super::{
 };
 use crate::{
     config::EngineSettings,
-    net::http::{switching_protocols, upgraded},
+    net::http::{check_handshake, switching_protocols, upgraded},
     runtime::{Inbox, Shard},
     telemetry::ShardCounters,
 };
@@ -97,12 +94,10 @@ async fn engine_request<A: Application>(
     let eio4 = query.eio4;
     match check_request(&facts) {
         Err(error) => Ok(refuse(http, error, is_upgrade)),
-        Ok(
-            Target::NewSession(Transport::Polling) | Target::Session { transport: Transport::Polling, .. },
-        ) if is_upgrade => accept_and_close(shard, request, http),
+        Ok(Target::NewSession(Transport::Polling)) if is_upgrade => accept_and_close(shard, request, http),
         Ok(Target::NewSession(Transport::Polling)) => new_polling(shard, http, &request).await,
         Ok(Target::NewSession(Transport::WebSocket)) => new_websocket(shard, http, request),
-        Ok(Target::Session { sid, .. }) => {
+        Ok(Target::Session { sid, transport }) => {
             let Some(id) = shard.peek(|server| Id::decode(server.io.spec.node, sid)) else {
                 return Ok(refuse(http, RequestError::SessionUnknown, is_upgrade));
             };
@@ -111,12 +106,14 @@ async fn engine_request<A: Application>(
             }
             let owner = Owner { shard: shard.clone(), http: Arc::clone(http), id, eio4 };
             if is_upgrade {
-                return owner.upgrade(request).await;
+                return owner.upgrade(request, transport).await;
             }
-            match *request.method() {
-                Method::GET => owner.poll(request.headers()).await,
-                Method::POST => owner.push(request).await,
-                _ => owner.check().await,
+            match (transport, request.method()) {
+                // Without an upgrade it fits no session (wire.md 1.3, item 3).
+                (Transport::WebSocket, _) => owner.check(Refused::Error(RequestError::BadRequest)).await,
+                (Transport::Polling, &Method::GET) => owner.poll(request.headers()).await,
+                (Transport::Polling, &Method::POST) => owner.push(request).await,
+                (Transport::Polling, _) => owner.check(Refused::Status(500)).await,
             }
         }
     }
@@ -151,9 +148,9 @@ fn new_websocket<A: Application>(
     if shard.peek(|server| !server.io.has_room()) {
         return Ok(at_capacity(http));
     }
-    let accept = match websocket_accept(request.headers()) {
+    let accept = match check_handshake(&request) {
         Ok(accept) => accept,
-        Err(response) => return Ok(*response),
+        Err(refusal) => return Ok(*refusal),
     };
     let (shard, on_upgrade) = (shard.clone(), hyper::upgrade::on(&mut request));
     tokio::task::spawn_local(async move {
@@ -171,9 +168,9 @@ fn accept_and_close<A: Application>(
     http: &HttpContext<A::Message>,
 ) -> Answer {
     http.counters.rejected_bad_request.add(1);
-    let accept = match websocket_accept(request.headers()) {
+    let accept = match check_handshake(&request) {
         Ok(accept) => accept,
-        Err(response) => return Ok(*response),
+        Err(refusal) => return Ok(*refusal),
     };
     let (shard, on_upgrade) = (shard.clone(), hyper::upgrade::on(&mut request));
     tokio::task::spawn_local(async move {
@@ -258,31 +255,30 @@ impl<A: Application> Owner<A> {
         Ok(response)
     }
 
-    async fn check(self) -> Answer {
+    /// Refuses a request that no session takes, after the checks that come first.
+    async fn check(self, refused: Refused) -> Answer {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Check { eio4: self.eio4, reply });
         match answer.await {
-            Ok(Ok(())) => Ok(empty(StatusCode::INTERNAL_SERVER_ERROR)),
+            Ok(Ok(())) => Ok(self.refuse(refused)),
             Ok(Err(refused)) => Ok(self.refuse(refused)),
             Err(_) => Err(Dropped),
         }
     }
 
-    async fn upgrade(self, mut request: HttpRequest<Incoming>) -> Answer {
+    async fn upgrade(self, mut request: HttpRequest<Incoming>, transport: Transport) -> Answer {
         let (reply, verdict) = oneshot::channel();
         self.ask(Request::CheckUpgrade { eio4: self.eio4, reply });
         match verdict.await {
-            Ok(Ok(UpgradeVerdict::Probe)) => {}
-            Ok(Ok(UpgradeVerdict::AcceptAndClose)) => {
-                return accept_and_close(&self.shard, request, &self.http);
-            }
+            Ok(Ok(UpgradeVerdict::Probe)) if transport == Transport::WebSocket => {}
+            Ok(Ok(_)) => return accept_and_close(&self.shard, request, &self.http),
             Ok(Err(Refused::Error(error))) => return Ok(refuse(&self.http, error, true)),
             Ok(Err(refused)) => return Ok(self.refuse(refused)),
             Err(_) => return Err(Dropped),
         }
-        let accept = match websocket_accept(request.headers()) {
+        let accept = match check_handshake(&request) {
             Ok(accept) => accept,
-            Err(response) => return Ok(*response),
+            Err(refusal) => return Ok(*refusal),
         };
         let on_upgrade = hyper::upgrade::on(&mut request);
         tokio::task::spawn_local(async move {
@@ -338,19 +334,6 @@ async fn read_body(mut body: Incoming, max_bytes: usize) -> Result<Vec<u8>, Body
 
 fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-fn websocket_accept(headers: &HeaderMap) -> Result<String, Box<Response<Body>>> {
-    handshake::check(|name| headers.get(name).and_then(|value| value.to_str().ok())).map_err(|error| {
-        let mut response = Response::new(Body::from(error.to_string()));
-        *response.status_mut() = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let headers = response.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        if error.http_status() == 426 {
-            headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
-        }
-        Box::new(response)
-    })
 }
 
 /// The documented error, as JSON for a request and as bare text for an upgrade (wire.md 1.3).

@@ -3,10 +3,11 @@
 use std::{error::Error, future::Future, net::TcpStream, os::fd::OwnedFd, pin::pin, time::Duration};
 
 use axum::body::Body;
+use broadgate_protocol::websocket::handshake;
 use hyper::{
-    Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE},
+    header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE},
     server::conn::http1,
     service::service_fn,
     upgrade::OnUpgrade,
@@ -42,7 +43,7 @@ pub(crate) async fn serve<F, E>(
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| respond(request)))
+        .serve_connection(TokioIo::new(stream), service_fn(respond))
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
@@ -57,6 +58,29 @@ pub(crate) async fn serve<F, E>(
         // A peer that goes away or talks garbage is its own affair; hyper has answered where an answer was possible.
         tracing::debug!(%error, "an HTTP connection ended early");
     }
+}
+
+/// Checks the opening handshake of a WebSocket, request line included; gives the value of `Sec-WebSocket-Accept`.
+///
+/// # Errors
+/// The answer that refuses it: 426 with the version that we speak, or 400.
+pub fn check_handshake<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
+    if request.method() != Method::GET || request.version() != Version::HTTP_11 {
+        return Err(refused_handshake(400, "a WebSocket begins with GET over HTTP/1.1 (RFC 6455, 4.2.1)"));
+    }
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    handshake::check(header).map_err(|error| refused_handshake(error.http_status(), &error.to_string()))
+}
+
+fn refused_handshake(status: u16, why: &str) -> Box<Response<Body>> {
+    let mut response = Response::new(Body::from(why.to_owned()));
+    *response.status_mut() = StatusCode::from_u16(status).expect("400 or 426");
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if status == 426 {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    Box::new(response)
 }
 
 /// The answer that switches to WebSocket (RFC 6455 section 4.2.2).

@@ -299,7 +299,7 @@ fn turn<S: Service>(shard: &Shard<S>, scratch: &mut Scratch<S::Message>) -> bool
     for event in &scratch.events {
         match service.sockets().serve(event, &mut scratch.input) {
             Readiness::Input { id, decoder, bytes } => {
-                decode(service, id, decoder, &mut scratch.input[..bytes], now_ms)
+                decode(service, id, decoder, &mut scratch.input[..bytes], now_ms);
             }
             Readiness::Ended { id, tag, cause } => service.on_closed(id, tag, cause, now_ms),
             Readiness::Nothing => {}
@@ -360,7 +360,7 @@ async fn sleep_until<S: Service>(shard: &Shard<S>) {
     shard.0.sleeps_until_ms.set(next_ms.unwrap_or(u64::MAX));
     match next_ms {
         Some(at_ms) => {
-            tokio::time::sleep_until((shard.0.started + Duration::from_millis(at_ms)).into()).await
+            tokio::time::sleep_until((shard.0.started + Duration::from_millis(at_ms)).into()).await;
         }
         None => std::future::pending().await,
     }
