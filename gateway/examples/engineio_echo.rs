@@ -1,17 +1,18 @@
 //! Echoes every Engine.IO message, text or binary: for conformance checks of the Engine.IO layer alone.
 //!
 //!     cargo run --release --example engineio_echo -- --listen 127.0.0.1:3000 --ping-interval-ms 300 --ping-timeout-ms 200
+#![allow(clippy::print_stderr, reason = "where it listens is all that it says")]
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use broadgate::{
-    config::Settings,
+    config::{EngineSettings, Settings},
     engineio::{
-        Application, CloseReason, Cors, Elsewhere, EngineIo, EngineSpec, HttpContext, NodeId, Outgoing,
-        Server, SessionId,
+        Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec, HttpContext, NodeId,
+        Outgoing, Server, SessionId,
     },
-    runtime::{AcceptorSettings, HttpSettings, ShardSpec, accept, inboxes, spawn},
+    runtime::{AcceptorSettings, HttpSettings, Inbox, ShardSpec, accept, inboxes, spawn},
     telemetry::ShardCounters,
 };
 use clap::Parser;
@@ -29,6 +30,15 @@ struct Arguments {
     /// Milliseconds that a pong may take
     #[arg(long, default_value_t = 20_000)]
     ping_timeout_ms: u64,
+    /// Milliseconds that an upgrade may take
+    #[arg(long, default_value_t = 10_000)]
+    upgrade_timeout_ms: u64,
+    /// Threads among which the connections are dealt
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    shards: u8,
+    /// Origin whose pages may read the answers (CORS), or "*"; may be repeated
+    #[arg(long)]
+    cors_origin: Vec<String>,
 }
 
 struct Echo;
@@ -67,33 +77,41 @@ async fn main() -> io::Result<()> {
     settings.path = "/engine.io/".to_owned();
     settings.ping_interval = Duration::from_millis(arguments.ping_interval_ms);
     settings.ping_timeout = Duration::from_millis(arguments.ping_timeout_ms);
+    settings.upgrade_timeout = Duration::from_millis(arguments.upgrade_timeout_ms);
+    settings.cors_origins = arguments.cors_origin;
     let settings = Arc::new(settings);
     let node = NodeId::random().map_err(io::Error::other)?;
-    let spec = ShardSpec { number: 0, http: HttpSettings { header_timeout: Duration::from_secs(30) } };
-    let (inboxes, mut mailboxes) = inboxes(1, 1 << 20);
-    let shards = Arc::clone(&inboxes);
-    let _shard = spawn(spec, mailboxes.remove(0), move || {
-        let counters = Arc::new(ShardCounters::default());
-        let http = HttpContext {
-            settings: Arc::clone(&settings),
-            cors: Cors::new(&settings.cors_origins),
-            body_timeout: Duration::from_secs(30),
-            shard: 0,
-            shards,
-            counters: Arc::clone(&counters),
+    let (inboxes, mailboxes) = inboxes(usize::from(arguments.shards), 1 << 20);
+    for (shard, mailbox) in (0..arguments.shards).zip(mailboxes) {
+        let (settings, shards) = (Arc::clone(&settings), Arc::clone(&inboxes));
+        let spec = ShardSpec {
+            number: usize::from(shard),
+            http: HttpSettings { header_timeout: Duration::from_secs(30) },
         };
-        let spec = EngineSpec {
-            settings,
-            node,
-            shard: 0,
-            max_sessions: 10_000,
-            max_queued_bytes: 8 << 20,
-            counters,
-        };
-        Server::new(spec, Arc::new(http), Echo)
-    })?;
+        spawn(spec, mailbox, move || server(settings, node, shard, shards))?;
+    }
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing Engine.IO messages on http://{}/engine.io/", listener.local_addr()?);
     accept(listener, inboxes, AcceptorSettings { max_http_connections: 10_000 }).await;
     Ok(())
+}
+
+fn server(
+    settings: Arc<EngineSettings>,
+    node: NodeId,
+    shard: u8,
+    shards: Arc<[Inbox<EngineMessage<()>>]>,
+) -> io::Result<Server<Echo>> {
+    let counters = Arc::new(ShardCounters::default());
+    let http = HttpContext {
+        settings: Arc::clone(&settings),
+        cors: Cors::new(&settings.cors_origins),
+        body_timeout: Duration::from_secs(30),
+        shard,
+        shards,
+        counters: Arc::clone(&counters),
+    };
+    let spec =
+        EngineSpec { settings, node, shard, max_sessions: 10_000, max_queued_bytes: 8 << 20, counters };
+    Server::new(spec, Arc::new(http), Echo)
 }
