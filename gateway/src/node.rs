@@ -6,12 +6,11 @@ use std::sync::{
 };
 
 use broadgate_adapter::{Broadcast, Engine, Event, EventSink, PublishError};
-use tokio::sync::oneshot;
 
 use crate::{
     config::Settings,
     engineio::EngineMessage,
-    hub::{HubMessage, send_broadcast},
+    hub::{HubMessage, send_broadcast, send_counted},
     runtime::Inbox,
     telemetry::ShardCounters,
 };
@@ -91,19 +90,13 @@ impl Node {
     /// went on to the others.
     pub(crate) async fn publish(&self, broadcast: Broadcast) -> (usize, Result<(), PublishError>) {
         let broadcast = Arc::new(broadcast);
-        let answers: Vec<_> = self.shards.iter().map(|inbox| counted(inbox, &broadcast)).collect();
+        let answers: Vec<_> = self.shards.iter().map(|inbox| send_counted(inbox, &broadcast)).collect();
         let published = self.engine.publish(broadcast).await;
         let mut delivered = 0;
         for answer in answers {
-            // A shard that is gone delivers nothing.
+            // A shard that is gone or full delivers nothing.
             delivered += answer.await.unwrap_or(0);
         }
         (delivered, published)
     }
-}
-
-fn counted(inbox: &ShardInbox, broadcast: &Arc<Broadcast>) -> oneshot::Receiver<usize> {
-    let (reply, answer) = oneshot::channel();
-    inbox.send(EngineMessage::Application(HubMessage::CountedBroadcast(Arc::clone(broadcast), reply)));
-    answer
 }

@@ -7,12 +7,14 @@ use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 use super::{
     HubMessage,
     client::NamespaceId,
     directory::{Joined, Waiter},
     packets::Answer,
+    send_broadcast, send_counted,
     shard_hub::{Hub, PublishDone},
 };
 use crate::{
@@ -225,13 +227,22 @@ impl Hub {
         };
         // First here, then elsewhere: each way keeps the order of one publisher.
         let delivered = self.deliver(io, std::slice::from_ref(&broadcast), Some(caller.session.index));
-        self.to_other_shards(&broadcast);
+        let Some(ack_id) = caller.ack_id else {
+            for inbox in self.other_shards() {
+                // One that does not fit is counted by the inbox.
+                let _taken = send_broadcast(inbox, &broadcast);
+            }
+            io.counters().publishes_ok.add(1);
+            // Nobody waits for the answer; that it failed is counted by the engine.
+            drop(self.spec.engine.publish(broadcast));
+            return;
+        };
+        let elsewhere: Vec<_> = self.other_shards().map(|inbox| send_counted(inbox, &broadcast)).collect();
         let published = self.spec.engine.publish(Arc::clone(&broadcast));
+        let (session, namespace) = (caller.session, caller.namespace);
         let room = broadcast.rooms.first().cloned().unwrap_or_default();
-        match caller.ack_id {
-            Some(ack_id) => self.await_publish(io, caller, ack_id, room, delivered, published),
-            None => io.counters().publishes_ok.add(1),
-        }
+        let done = PublishDone { session, namespace, ack_id: ack_id.into(), room, delivered, result: Ok(()) };
+        self.await_publish(io, done, elsewhere, published);
     }
 
     /// The event that a client wants to be published: `[room, event, ...args]`.
@@ -265,36 +276,32 @@ impl Hub {
         })
     }
 
+    /// Answers a publish once the other shards and the engine have it.
     fn await_publish(
         &mut self,
         io: &mut EngineIo,
-        caller: Caller<'_>,
-        ack_id: &str,
-        room: Box<str>,
-        delivered: usize,
+        mut done: PublishDone,
+        elsewhere: Vec<oneshot::Receiver<usize>>,
         mut published: EngineFuture<Result<(), PublishError>>,
     ) {
-        let (session, namespace) = (caller.session, caller.namespace);
-        let done = move |ack_id: Box<str>, result| PublishDone {
-            session,
-            namespace,
-            ack_id,
-            room,
-            delivered,
-            result,
-        };
-        if let Some(client) = self.directory.client_mut(session.index) {
+        if let Some(client) = self.directory.client_mut(done.session.index) {
             client.pending_acks += 1;
         }
         io.counters().acks_pending.add(1);
-        // The in-memory engine has its answer ready; that of Redis comes later.
-        if let Some(result) = (&mut published).now_or_never() {
-            return self.on_published(io, &done(ack_id.into(), result));
+        // The in-memory engine has its answer ready, and a node with one shard asks no other.
+        let ready = if elsewhere.is_empty() { (&mut published).now_or_never() } else { None };
+        if let Some(result) = ready {
+            done.result = result;
+            return self.on_published(io, &done);
         }
-        let (inbox, ack_id) = (self.inbox(), ack_id.into());
+        let inbox = self.inbox();
         tokio::task::spawn_local(async move {
-            let result = published.await;
-            inbox.send(EngineMessage::Application(HubMessage::Published(done(ack_id, result))));
+            for reached in elsewhere {
+                // A shard that is full or gone delivers nothing.
+                done.delivered += reached.await.unwrap_or(0);
+            }
+            done.result = published.await;
+            inbox.send(EngineMessage::Application(HubMessage::Published(done)));
         });
     }
 

@@ -15,13 +15,28 @@ pub use shard_hub::{Hub, HubMessage, HubSpec};
 use std::sync::Arc;
 
 use broadgate_adapter::Broadcast;
+use tokio::sync::oneshot;
 
 use crate::{engineio::EngineMessage, runtime::Inbox};
 
 /// Hands a broadcast to a shard; false where its inbox was full and the broadcast is lost there, which is counted.
 pub(crate) fn send_broadcast(inbox: &Inbox<EngineMessage<HubMessage>>, broadcast: &Arc<Broadcast>) -> bool {
-    let attachments: usize = broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum();
-    let bytes = broadcast.packet.json.len() + attachments;
-    let message = EngineMessage::Application(HubMessage::Broadcast(Arc::clone(broadcast)));
-    inbox.send_bounded(message, bytes).is_ok()
+    let message = HubMessage::Broadcast(Arc::clone(broadcast));
+    inbox.send_bounded(EngineMessage::Application(message), payload_bytes(broadcast)).is_ok()
+}
+
+/// The same, for a caller who wants to know how many sessions of the shard it was queued for.
+pub(crate) fn send_counted(
+    inbox: &Inbox<EngineMessage<HubMessage>>,
+    broadcast: &Arc<Broadcast>,
+) -> oneshot::Receiver<usize> {
+    let (reply, reached) = oneshot::channel();
+    let message = HubMessage::CountedBroadcast(Arc::clone(broadcast), reply);
+    // One that does not fit drops its `reply`: it reached nobody.
+    let _taken = inbox.send_bounded(EngineMessage::Application(message), payload_bytes(broadcast));
+    reached
+}
+
+fn payload_bytes(broadcast: &Broadcast) -> usize {
+    broadcast.packet.json.len() + broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum::<usize>()
 }

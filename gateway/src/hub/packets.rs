@@ -21,7 +21,7 @@ pub(super) struct Answer<'a> {
     /// Of a leave: false where the socket was not in the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left: Option<bool>,
-    /// Of a publish: members of this shard's part of the room that it was queued for.
+    /// Of a publish: members on this node that it was queued for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delivered: Option<usize>,
     /// A stable code.

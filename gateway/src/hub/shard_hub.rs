@@ -379,12 +379,9 @@ impl Hub {
         self.spec.shards[usize::from(self.spec.shard)].clone()
     }
 
-    /// Hands a broadcast to the other shards of this node. One whose inbox is full loses it; it is counted there.
-    pub(super) fn to_other_shards(&self, broadcast: &Arc<Broadcast>) {
-        for (number, inbox) in self.spec.shards.iter().enumerate() {
-            if number != usize::from(self.spec.shard) {
-                super::send_broadcast(inbox, broadcast);
-            }
-        }
+    /// The shards of this node but this one.
+    pub(super) fn other_shards(&self) -> impl Iterator<Item = &Inbox<EngineMessage<HubMessage>>> {
+        let own = usize::from(self.spec.shard);
+        self.spec.shards.iter().enumerate().filter(move |&(number, _)| number != own).map(|(_, inbox)| inbox)
     }
 }
