@@ -255,6 +255,39 @@ async fn the_queue_to_a_server_that_hangs_is_bounded() {
 }
 
 #[tokio::test]
+async fn what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later() {
+    let server = RedisServer::start();
+    let (a, b) = two_nodes_in_one_room(&server).await;
+    server.pause();
+    // More than the batches in flight take.
+    let text = "x".repeat(100_000);
+    let publishes: Vec<_> = (0..300)
+        .map(|number| a.engine.publish(event(&[], &[], &format!("[\"late\",{number},\"{text}\"]"))))
+        .collect();
+    for publish in publishes {
+        let answer =
+            tokio::time::timeout(DEADLINE, publish).await.expect("it is answered though the server hangs");
+        assert!(answer.is_err(), "nobody took it");
+    }
+    assert_eq!(a.engine.metrics().publish_failed_total, 300);
+    server.resume();
+    assert_working(&a, &b).await;
+    // What was on its way may have arrived; the last ones were only queued.
+    assert!(!b.recorder.json().iter().any(|json| json.starts_with("[\"late\",299,")));
+}
+
+#[tokio::test]
+async fn a_link_that_is_cut_is_noticed_at_once() {
+    let server = RedisServer::start();
+    let hour = Duration::from_secs(3600);
+    let node =
+        start_with(RedisConfig { ping_interval: hour, ..RedisConfig::new(server.url(), "nodeA_", "A") });
+    node.ready().await;
+    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    eventually_recovered(&node, 1).await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_refused_by_the_publisher() {
     let server = RedisServer::start();
     let node =
