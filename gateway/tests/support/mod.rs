@@ -4,6 +4,7 @@
 pub mod engineio;
 pub mod http;
 pub mod process;
+pub mod socketio;
 pub mod websocket;
 
 use std::{

@@ -38,7 +38,7 @@ impl Server {
 
     /// Starts `broadgate serve` on free ports. `config`: the text of a config file; without one it is in development
     /// mode.
-    pub fn node(config: Option<(&str, &str)>) -> Self {
+    pub fn node(config: Option<&str>) -> Self {
         let (address, ops) = (free_address(), free_address());
         let mut command = Command::new(env!("CARGO_BIN_EXE_broadgate"));
         for (name, _) in std::env::vars_os() {
@@ -47,10 +47,11 @@ impl Server {
             }
         }
         command.args(["serve", "--listen", &address.to_string(), "--ops-listen", &ops.to_string()]);
-        if let Some((name, text)) = config {
+        if let Some(text) = config {
+            // Named after the port, which is this node's alone.
             let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
             fs::create_dir_all(&directory).unwrap();
-            let path = directory.join(name);
+            let path = directory.join(format!("{}.toml", address.port()));
             fs::write(&path, text).unwrap();
             command.arg("--config").arg(path);
         }
