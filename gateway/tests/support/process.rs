@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead, BufReader},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
-
-use super::eventually;
 
 /// See the module.
 pub struct Server {
@@ -23,45 +23,51 @@ impl Server {
     pub fn example(name: &str, arguments: &[&str]) -> Self {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-        let mut child = Command::new(profile.join("examples").join(name))
-            .args(["--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cargo build -p broadgate --examples was not run: {error}"));
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-        let address = address.trim().parse().unwrap_or_else(|_| panic!("{name} said {line:?}"));
-        Self { child, address }
+        let mut command = Command::new(profile.join("examples").join(name));
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        Self::start(command, "://", &format!("{name}: was cargo build -p broadgate --examples run?"))
     }
 
     /// Starts `broadgate serve` on free ports. `config`: the text of a config file; without one it is in development
     /// mode.
     pub fn node(config: Option<&str>) -> Self {
-        let (address, ops) = (free_address(), free_address());
         let mut command = Command::new(env!("CARGO_BIN_EXE_broadgate"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("BROADGATE_") {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--listen", &address.to_string(), "--ops-listen", &ops.to_string()]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
         if let Some(text) = config {
-            // Named after the port, which is this node's alone.
+            static FILES: AtomicUsize = AtomicUsize::new(0);
             let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
             fs::create_dir_all(&directory).unwrap();
-            let path = directory.join(format!("{}.toml", address.port()));
+            let number = FILES.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("{}-{number}.toml", std::process::id()));
             fs::write(&path, text).unwrap();
             command.arg("--config").arg(path);
         }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut server = Self { child, address };
-        eventually("the node listens", || {
-            assert_eq!(server.child.try_wait().unwrap(), None, "the node ended");
-            TcpStream::connect(address).is_ok()
-        });
-        server
+        Self::start(command, "public=", "broadgate serve")
+    }
+
+    /// Starts a server and reads from its standard error where it listens: right behind `mark`.
+    fn start(mut command: Command, mark: &str, what: &str) -> Self {
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{what} {error}"));
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(mark) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "{what} ended");
+        }
+        // Nobody reads the rest, but a full pipe would stop the server.
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        let (_, address) = line.split_once(mark).unwrap();
+        let address = address.split(['/', ' ']).next().unwrap().trim().parse().unwrap();
+        Self { child, address }
     }
 
     /// The most memory that it ever had, in bytes.
@@ -83,8 +89,4 @@ impl Drop for Server {
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
