@@ -245,3 +245,19 @@ test("a room that is left and joined again and again is never missed", async (t)
   }
   assert.deepEqual(received(reader, "seen").flat(), numbers(50));
 });
+
+test("joins and leaves take effect in the order asked, waited for or not", async (t) => {
+  const { redis, first } = await startCluster(t);
+  const io = emitter(t, redis);
+  const reader = await connect(t, first);
+  const requests = numbers(50).flatMap((index) => {
+    const asked = index % 2 === 0 ? ["join", "leave", "join"] : ["join", "leave"];
+    return asked.map((request) => askOk(reader, request, `room ${index}`));
+  });
+  await Promise.all(requests);
+  for (const index of numbers(50)) io.to(`room ${index}`).emit("seen", index);
+  const joined = numbers(50).filter((index) => index % 2 === 0);
+  await receive(reader, "seen", joined.length);
+  await fence([reader], (event) => io.emit(event));
+  assert.deepEqual(received(reader, "seen").flat().sort((one, other) => one - other), joined);
+});

@@ -27,9 +27,6 @@ test("Redis is killed and comes back under load", async (t) => {
   for (const reader of readers) await receive(reader, "count", 50);
 
   await redis.kill();
-  for (const gateway of [first, second]) {
-    await until("the node is not ready without Redis", async () => !(await gateway.isReady()));
-  }
   await until("publishes are refused", async () => {
     const ack = await ask(writer, "publish", "room", "refused?");
     return ack.ok === false && ack.error === "adapter_unavailable";
@@ -41,7 +38,6 @@ test("Redis is killed and comes back under load", async (t) => {
 
   const afterOutage = load.sent();
   await startRedis(t, { port: redis.port });
-  for (const gateway of [first, second]) await until("the node is ready again", () => gateway.isReady());
   for (const reader of readers) {
     await until("the load arrives again", () => lastCount(reader) > afterOutage);
   }
@@ -58,6 +54,7 @@ test("Redis is killed and comes back under load", async (t) => {
   }
   assert.deepEqual(disconnects, []);
 
+  for (const gateway of [first, second]) assert.ok(await gateway.isReady(), "an outage of Redis takes no node away");
   await askOk(readers[1], "join", "new room");
   emitter(t, redis).to("new room").emit("welcome", 1);
   assert.deepEqual(await receive(readers[1], "welcome"), [[1]]);

@@ -110,17 +110,19 @@ for (const { mode, options, settled } of TRANSPORT_MODES) {
       assert.deepEqual(received(reader, "count").flat(), numbers(200));
     });
 
-    test("answers acks in the order of the requests", async (t) => {
+    test("joins and leaves take effect in the order asked, waited for or not", async (t) => {
       const gateway = await startGateway(t);
-      const socket = await connect(t, gateway, options);
-      const order = [];
-      await Promise.all(
-        numbers(50).map(async (index) => {
-          const ack = await askOk(socket, index % 2 === 0 ? "join" : "leave", `room ${index}`);
-          order.push(ack.room);
-        }),
-      );
-      assert.deepEqual(order, numbers(50).map((index) => `room ${index}`));
+      const [socket, writer] = [await connect(t, gateway, options), await connect(t, gateway, options)];
+      const joined = numbers(50).filter((index) => index % 3 === 0);
+      const requests = numbers(50).flatMap((index) => {
+        const room = `room ${index}`;
+        const last = joined.includes(index) ? ["join", "leave", "join"] : ["join", "leave"];
+        return last.map((request) => askOk(socket, request, room));
+      });
+      await Promise.all(requests);
+      for (const index of numbers(50)) await askOk(writer, "publish", `room ${index}`, "seen", index);
+      await fenceBy(gateway, socket);
+      assert.deepEqual(received(socket, "seen").flat(), joined);
     });
 
     test("says goodbye by itself and is forgotten", async (t) => {
