@@ -33,7 +33,7 @@ test("a poll that is held is answered with a close", async (t) => {
   const session = await openPolling(gateway);
   await session.connect();
   const poll = session.poll();
-  // The node answers in order of arrival, so the poll is there when the second of two requests after it is answered.
+  // Sent later and answered: so the poll, sent before, has reached the node.
   await session.push("3");
   await session.push("3");
   await gateway.stop();
