@@ -293,7 +293,7 @@ impl<A: Application> Server<A> {
                 }
             }
         }
-        count_close(&counters, reason);
+        reason.counter(&counters).add(1);
         self.application.on_close(&mut self.io, session, reason);
         if lingers {
             self.io.arm(session);
@@ -372,13 +372,14 @@ impl<A: Application> Service for Server<A> {
             match message {
                 EngineMessage::Application(message) => self.messages.push(message),
                 EngineMessage::Request(request) => self.on_request(request, now_ms),
-                EngineMessage::Shutdown => self.shut_down(now_ms),
+                EngineMessage::Shutdown => {
+                    // What came before it is still to be delivered.
+                    self.hand_over_messages(now_ms);
+                    self.shut_down(now_ms);
+                }
             }
         }
-        if !self.messages.is_empty() {
-            self.application.on_messages(&mut self.io, &mut self.messages, now_ms);
-            self.messages.clear();
-        }
+        self.hand_over_messages(now_ms);
     }
 
     fn on_event(&mut self, connection: ConnectionId, tag: u32, event: Event<'_>, now_ms: u64) {
@@ -468,6 +469,14 @@ impl<A: Application> Service for Server<A> {
 }
 
 impl<A: Application> Server<A> {
+    /// Gives the application all of its messages that were collected, so that it can put like ones together.
+    fn hand_over_messages(&mut self, now_ms: u64) {
+        if !self.messages.is_empty() {
+            self.application.on_messages(&mut self.io, &mut self.messages, now_ms);
+            self.messages.clear();
+        }
+    }
+
     fn shut_down(&mut self, now_ms: u64) {
         self.io.shutting_down = true;
         let sessions: Vec<_> = (self.io.sessions.iter())
@@ -478,18 +487,4 @@ impl<A: Application> Server<A> {
         }
         self.settle(now_ms);
     }
-}
-
-fn count_close(counters: &crate::telemetry::ShardCounters, reason: CloseReason) {
-    let counter = match reason {
-        CloseReason::TransportClose => &counters.closed_transport_close,
-        CloseReason::TransportError => &counters.closed_transport_error,
-        CloseReason::PingTimeout => &counters.closed_ping_timeout,
-        CloseReason::ParseError => &counters.closed_parse_error,
-        CloseReason::Forced => &counters.closed_forced,
-        CloseReason::ConnectTimeout => &counters.closed_connect_timeout,
-        CloseReason::SlowConsumer => &counters.closed_slow_consumer,
-        CloseReason::Shutdown => &counters.closed_shutdown,
-    };
-    counter.add(1);
 }

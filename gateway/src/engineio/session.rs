@@ -3,7 +3,10 @@
 use broadgate_protocol::engineio::{Heartbeat, Transport};
 
 use super::polling::Polling;
-use crate::net::ConnectionId;
+use crate::{
+    net::ConnectionId,
+    telemetry::{Counter, ShardCounters},
+};
 
 /// Names a session of one shard; a later session in the same place has another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +42,22 @@ pub enum CloseReason {
     SlowConsumer,
     /// The node is going away.
     Shutdown,
+}
+
+impl CloseReason {
+    /// The counter of the sessions that ended so.
+    pub(super) fn counter(self, counters: &ShardCounters) -> &Counter {
+        match self {
+            Self::TransportClose => &counters.closed_transport_close,
+            Self::TransportError => &counters.closed_transport_error,
+            Self::PingTimeout => &counters.closed_ping_timeout,
+            Self::ParseError => &counters.closed_parse_error,
+            Self::Forced => &counters.closed_forced,
+            Self::ConnectTimeout => &counters.closed_connect_timeout,
+            Self::SlowConsumer => &counters.closed_slow_consumer,
+            Self::Shutdown => &counters.closed_shutdown,
+        }
+    }
 }
 
 pub(super) enum Carrier {
