@@ -11,6 +11,8 @@ mod heartbeat;
 mod packets;
 mod polling;
 mod requests;
+mod slow_clients;
+mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 mod upgrade;

@@ -15,6 +15,8 @@ const SESSIONS_PER_CLIENT: usize = 25;
 #[test]
 fn sessions_side_by_side_do_not_disturb_each_other() {
     on_each_layout(|server| {
+        // Every shard has started, and has its own descriptors.
+        (0..3).for_each(|_| Polling::open(server.address).assert_alive());
         let before = server.open_descriptors();
         let life = |client: usize| {
             for round in 0..SESSIONS_PER_CLIENT {

@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 mod requests;
 mod rooms;
+mod shutdown;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -10,6 +10,8 @@ use std::{
     thread,
 };
 
+use super::eventually;
+
 /// See the module.
 pub struct Server {
     child: Child,
@@ -68,6 +70,22 @@ impl Server {
         let (_, address) = line.split_once(mark).unwrap();
         let address = address.split(['/', ' ']).next().unwrap().trim().parse().unwrap();
         Self { child, address }
+    }
+
+    /// Asks it to end in order (SIGTERM).
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end; its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut code = None;
+        eventually("the server ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        code.and_then(|status| status.code())
     }
 
     /// The most memory that it ever had, in bytes.

@@ -4,11 +4,15 @@ use std::{
     collections::VecDeque,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use broadgate_protocol::websocket::{Decoder, Event, OpCode, Role, handshake::accept_key, push_fragment};
 
-use super::http::{Connection, Response, head};
+use super::{
+    DEADLINE,
+    http::{Connection, Response, head},
+};
 
 /// The key of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -173,9 +177,17 @@ impl Socket {
         }
     }
 
+    /// Does the server send nothing for this long?
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let silent = self.received.is_empty() && self.stream.peek(&mut [0]).is_err();
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        silent
+    }
+
     /// Closes the connection with a reset, as a crashed machine's kernel does.
     pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     fn decode(&mut self, mut bytes: &mut [u8]) {
