@@ -70,7 +70,7 @@ impl Hub {
             EventName::Text(name) if name == "join" => self.on_join(io, caller, &event.args, now_ms),
             EventName::Text(name) if name == "leave" => self.on_leave(io, caller, &event.args),
             EventName::Text(name) if name == "publish" => {
-                self.on_publish(io, caller, &event.args, attachments)
+                self.on_publish(io, caller, &event.args, attachments);
             }
             _ => {
                 io.counters().events_unknown.add(1);
@@ -132,7 +132,7 @@ impl Hub {
         let room_name = Arc::clone(&room.name);
         match caller.ack_id {
             Some(ack_id) => {
-                self.wait_for_subscription(io, caller.session, caller.namespace, ack_id, id, now_ms)
+                self.wait_for_subscription(io, caller.session, caller.namespace, ack_id, id, now_ms);
             }
             None => io.counters().joins_ok.add(1),
         }
@@ -183,7 +183,7 @@ impl Hub {
                 let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
                 self.refuse(io, caller, UNAVAILABLE);
                 if let Some(Some(gone)) = self.directory.leave(waiter.session.index, namespace, &name) {
-                    self.room_is_gone(io, gone);
+                    self.room_is_gone(io, &gone);
                 }
             }
         }
@@ -204,7 +204,7 @@ impl Hub {
         let left = self.directory.leave(caller.session.index, caller.namespace, &room);
         let was_in = left.is_some();
         if let Some(gone) = left.flatten() {
-            self.room_is_gone(io, gone);
+            self.room_is_gone(io, &gone);
         }
         self.update_gauges(io, before);
         let answer = Answer { ok: true, room: Some(&room), left: Some(was_in), ..Answer::default() };

@@ -189,6 +189,16 @@ impl Directory {
         std::mem::replace(stamp, self.round) != self.round
     }
 
+    /// Looks at the members of a room who were not looked at in this round.
+    pub(super) fn look_at_members(&mut self, room: RoomId, mut look: impl FnMut(u32)) {
+        for &member in &self.rooms[room.0 as usize].members {
+            let stamp = &mut self.stamps[member as usize];
+            if std::mem::replace(stamp, self.round) != self.round {
+                look(member);
+            }
+        }
+    }
+
     fn is_named(&self, id: RoomId, namespace: NamespaceId, name: &str) -> bool {
         let room = &self.rooms[id.0 as usize];
         room.namespace == namespace && &*room.name == name
@@ -319,13 +329,12 @@ mod tests {
                     directory.connect(index, namespace, seed);
                     connected.insert((index, namespace.0));
                 }
-                1 if is_connected && seed % 3 == 0 => {
+                1 if is_connected && seed.is_multiple_of(3) => {
                     directory.disconnect(index, namespace);
                     connected.remove(&(index, namespace.0));
-                    model
-                        .iter_mut()
-                        .filter(|(key, _)| key.0 == namespace.0)
-                        .for_each(|(_, room)| drop(room.remove(&index)));
+                    model.iter_mut().filter(|(key, _)| key.0 == namespace.0).for_each(|(_, room)| {
+                        room.remove(&index);
+                    });
                 }
                 2 => assert_eq!(directory.leave(index, namespace, &name).is_some(), room.remove(&index)),
                 _ => {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{
     Policy,
     client::NamespaceId,
-    directory::{Directory, Room},
+    directory::{Directory, Room, Waiter},
     fanout::{self, Place},
     packets::{self, Answer},
 };
@@ -184,18 +184,16 @@ impl Hub {
     fn disconnect(&mut self, io: &mut EngineIo, session: SessionId, namespace: NamespaceId) {
         let before = self.gauges();
         for room in self.directory.disconnect(session.index, namespace) {
-            self.room_is_gone(io, room);
+            self.room_is_gone(io, &room);
         }
         io.counters().sockets.sub(1);
         self.update_gauges(io, before);
     }
 
-    /// Ends the interest in a room that lost its last member. Joins that still waited for it have nobody to tell.
-    pub(super) fn room_is_gone(&mut self, io: &EngineIo, room: Room) {
-        io.counters().acks_pending.sub(room.waiters.len() as u64);
-        for waiter in &room.waiters {
-            self.ack_is_done(waiter.session);
-        }
+    /// Ends the interest in a room that lost its last member. Joins that still waited are answered: they took effect, and
+    /// were undone by what came after them.
+    pub(super) fn room_is_gone(&mut self, io: &mut EngineIo, room: &Room) {
+        self.answer_waiters(io, room.namespace, &room.name, &room.waiters);
         self.spec.engine.unsubscribe(self.subscriber, &self.namespace_name(room.namespace), &room.name);
     }
 
@@ -246,8 +244,12 @@ impl Hub {
         let room = self.directory.room_mut(room);
         room.subscribed = true;
         let waiters = std::mem::take(&mut room.waiters);
+        self.answer_waiters(io, namespace, name, &waiters);
+    }
+
+    fn answer_waiters(&mut self, io: &mut EngineIo, namespace: NamespaceId, room: &str, waiters: &[Waiter]) {
         io.counters().acks_pending.sub(waiters.len() as u64);
-        let answer = Answer { ok: true, room: Some(name), joined: Some(true), ..Answer::default() };
+        let answer = Answer { ok: true, room: Some(room), joined: Some(true), ..Answer::default() };
         for waiter in waiters {
             self.ack_is_done(waiter.session);
             io.counters().joins_ok.add(1);

@@ -11,7 +11,7 @@ use axum::{
 };
 use broadgate_adapter::{Broadcast, EventPacket, Flags};
 use broadgate_protocol::socketio::is_reserved_event;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{json, value::RawValue};
 
 use crate::{
@@ -31,7 +31,7 @@ struct Request {
     rooms: Vec<String>,
     event: String,
     /// The single argument, or:
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
     /// all arguments.
     #[serde(default)]
@@ -44,6 +44,11 @@ struct Request {
 
 fn root() -> String {
     "/".to_owned()
+}
+
+/// `"data": null` is an argument too.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(value).map(Some)
 }
 
 /// Why a request is refused; the text names the field.
@@ -155,6 +160,7 @@ mod tests {
         assert_eq!(broadcast.except, [Box::<str>::from("d")]);
         assert!(broadcast.flags.volatile);
         assert_eq!(&*read_text(r#"{"event":"a","data":{"k":1}}"#).unwrap().packet.json, r#"["a",{"k":1}]"#);
+        assert_eq!(&*read_text(r#"{"event":"a","data":null}"#).unwrap().packet.json, r#"["a",null]"#);
         assert_eq!(&*read_text(r#"{"event":"a"}"#).unwrap().packet.json, r#"["a"]"#);
     }
 
