@@ -137,6 +137,24 @@ fn a_body_in_pieces_or_chunks_is_one_body() {
     });
 }
 
+/// As curl does with large bodies.
+#[test]
+fn a_client_may_ask_before_it_sends_the_body() {
+    on_each_layout(|server| {
+        let session = Polling::open(server.address);
+        let mut connection = Connection::open(server.address);
+        connection.write(&head("POST", &session.target(), &[("Expect", "100-continue")], Some(4)));
+        assert_eq!(connection.receive().unwrap().status, 100);
+        connection.write(b"4yes");
+        assert_eq!(connection.receive().unwrap().text(), OK);
+        assert_eq!(session.poll(), ["4yes"]);
+        // One whose session is unknown need not send it.
+        let target = session.target().replace(&session.sid, "unknown");
+        connection.write(&head("POST", &target, &[("Expect", "100-continue")], Some(4)));
+        assert_eq!(connection.receive().unwrap().status, UNKNOWN_SESSION.0);
+    });
+}
+
 #[test]
 fn a_second_post_ends_the_session_and_the_first_gets_no_answer() {
     on_each_layout(|server| {

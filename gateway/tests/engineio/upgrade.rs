@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broadgate_protocol::websocket::OpCode::{Binary, Text};
+use broadgate_protocol::websocket::OpCode::{Binary, Ping, Text};
 
 use super::{
     on_each_layout,
@@ -113,6 +113,23 @@ fn packets_that_come_with_the_upgrade_request_are_not_lost() {
         let (mut socket, _) = Socket::connect_with(server.address, &target, &[], &early);
         assert_eq!(socket.receive_text(), "3probe");
         assert_eq!(socket.receive_text(), "4early");
+        assert_on_websocket(&mut socket);
+    });
+}
+
+/// A ping frame of RFC 6455 is not a packet, here as everywhere.
+#[test]
+fn ping_frames_do_not_disturb_the_probe() {
+    on_each_layout(|server| {
+        let session = Polling::open(server.address);
+        let mut socket = session.websocket();
+        socket.send(Ping, b"1");
+        assert_eq!(socket.receive(), Received::Pong(b"1".to_vec()));
+        socket.send_text("2probe");
+        assert_eq!(socket.receive_text(), "3probe");
+        socket.send(Ping, b"2");
+        assert_eq!(socket.receive(), Received::Pong(b"2".to_vec()));
+        socket.send_text("5");
         assert_on_websocket(&mut socket);
     });
 }
