@@ -1,10 +1,11 @@
 //! What clients may ask for, `join`, `leave` and `publish`, and the objects that answer.
 
+use broadgate_protocol::websocket::OpCode;
 use serde_json::{Value, json};
 
 use super::{
     node, node_with,
-    support::{process::Server, socketio::Client},
+    support::{process::Server, socketio::Client, websocket::frame},
 };
 
 /// A refusal has a stable code and a text for people, and nothing else.
@@ -28,6 +29,20 @@ fn joins_and_leaves() {
     ];
     for (event, answer) in table {
         assert_eq!(client.ask(event), answer, "{event}");
+    }
+}
+
+/// Written at once, before the node is subscribed to the room: each is answered, in order.
+#[test]
+fn a_join_that_is_taken_back_at_once_is_answered_all_the_same() {
+    let server = node();
+    let mut client = Client::connect(&server);
+    let events = [r#"421["join","a"]"#, r#"422["leave","a"]"#, r#"423["join","a"]"#];
+    let frames = events.iter().flat_map(|event| frame(OpCode::Text, true, event.as_bytes()));
+    client.socket.write(&frames.collect::<Vec<_>>());
+    for (start, key) in [("31", "joined"), ("32", "left"), ("33", "joined")] {
+        let answer = client.ack(start);
+        assert_eq!((&answer["ok"], &answer[key]), (&json!(true), &json!(true)), "{answer}");
     }
 }
 
