@@ -1,7 +1,9 @@
 //! The Engine.IO server of a shard: sessions over polling and WebSocket, upgrades, heartbeats. Knows nothing of
 //! Socket.IO: what messages mean is the [`Application`]'s affair.
 
+mod answers;
 mod cors;
+mod forward;
 mod id;
 mod io;
 mod message;
@@ -11,6 +13,7 @@ mod request;
 mod respond;
 mod server;
 mod session;
+mod upgrade;
 mod wheel;
 
 pub use cors::Cors;

@@ -12,13 +12,13 @@ use hyper::{Request as HttpRequest, Response, body::Incoming};
 
 use super::{
     EngineIo, EngineMessage, EngineSpec, Outgoing, SessionId,
-    io::{answer, millis},
-    polling::{CLOSE_GRACE_MS, NOOP_INTERVAL_MS, Probe},
+    io::answer,
+    polling::CLOSE_GRACE_MS,
     respond::{self, Dropped, HttpContext},
     session::{Carrier, CloseReason},
 };
 use crate::{
-    net::{CloseCause, ConnectionId, Enqueued, Frame, SocketLimits, SocketSet},
+    net::{CloseCause, ConnectionId, Frame, SocketLimits, SocketSet},
     runtime::{Service, Shard},
 };
 
@@ -112,98 +112,6 @@ impl<A: Application> Server<A> {
         self.application.on_open(&mut self.io, session, now_ms);
         self.settle(now_ms);
         crate::runtime::feed(self, connection, early, now_ms);
-    }
-
-    /// A WebSocket for a session on polling starts to probe.
-    pub(super) fn begin_upgrade(
-        &mut self,
-        session: Option<SessionId>,
-        socket: OwnedFd,
-        early: Vec<u8>,
-        now_ms: u64,
-    ) {
-        let tag = session.map_or(u32::MAX, |session| session.index);
-        let connection = match self.io.sockets.insert(socket, tag) {
-            Ok(connection) => connection,
-            Err(error) => return tracing::error!(%error, "cannot watch a connection; it is closed"),
-        };
-        let deadline_ms = now_ms + millis(self.io.spec.settings.upgrade_timeout);
-        let polling = session.and_then(|session| self.io.session_mut(session)).and_then(|state| {
-            match &mut state.carrier {
-                Carrier::Polling(polling)
-                    if polling.probe.is_none() && polling.closing_until_ms.is_none() =>
-                {
-                    Some(polling)
-                }
-                _ => None,
-            }
-        });
-        let (Some(session), Some(polling)) = (session, polling) else {
-            // The session went away, or another WebSocket came first, while this one was on its way.
-            self.io.spec.counters.upgrades_failed.add(1);
-            return self.io.sockets.close(connection, None, now_ms);
-        };
-        polling.probe = Some(Probe { connection, probed: false, deadline_ms, next_noop_ms: u64::MAX });
-        self.io.arm(session);
-        crate::runtime::feed(self, connection, early, now_ms);
-    }
-
-    /// A packet on a WebSocket that has not taken the session over yet (wire.md 1.8).
-    fn on_probe_packet(
-        &mut self,
-        session: SessionId,
-        connection: ConnectionId,
-        packet: Option<Packet<'_>>,
-        now_ms: u64,
-    ) {
-        let Some(state) = self.io.session_mut(session) else { return };
-        let Carrier::Polling(polling) = &mut state.carrier else { return };
-        match (packet, &mut polling.probe) {
-            (Some(Packet::Ping("probe")), Some(probe)) => {
-                probe.probed = true;
-                probe.next_noop_ms = now_ms + NOOP_INTERVAL_MS;
-                self.io.send_control(connection, "3probe");
-                self.io.arm(session);
-            }
-            (Some(Packet::Upgrade), Some(_)) => self.finish_upgrade(session, connection),
-            _ => self.abandon_upgrade(session, Some(connection), now_ms),
-        }
-    }
-
-    /// The WebSocket takes over: what waits for a poll goes out on it, in order, before anything newer.
-    fn finish_upgrade(&mut self, session: SessionId, connection: ConnectionId) {
-        let Some(state) = self.io.session_mut(session) else { return };
-        let Carrier::Polling(mut polling) =
-            std::mem::replace(&mut state.carrier, Carrier::WebSocket(connection))
-        else {
-            return;
-        };
-        let counters = Arc::clone(&self.io.spec.counters);
-        counters.sessions_polling.sub(1);
-        counters.sessions_websocket.add(1);
-        counters.upgrades_done.add(1);
-        let waiting = polling.take_waiting();
-        if let Some(reply) = polling.poll.take() {
-            answer(&mut polling, reply, Some("6"), &counters);
-        }
-        for outgoing in waiting {
-            if self.io.sockets.enqueue(connection, outgoing.frame(), false) == Enqueued::Full {
-                counters.slow_consumers.add(1);
-                return self.io.doom(session, CloseReason::SlowConsumer);
-            }
-        }
-    }
-
-    /// Only the WebSocket ends; the session lives on with polling (wire.md 1.8).
-    fn abandon_upgrade(&mut self, session: SessionId, connection: Option<ConnectionId>, now_ms: u64) {
-        if let Some(connection) = connection {
-            self.io.sockets.close(connection, None, now_ms);
-        }
-        if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
-        {
-            polling.probe = None;
-            self.io.spec.counters.upgrades_failed.add(1);
-        }
     }
 
     /// A packet of a client on the transport that the session is on (wire.md 1.9, 1.10).
@@ -326,25 +234,6 @@ impl<A: Application> Server<A> {
             self.application.on_deadline(&mut self.io, session, now_ms);
         }
         self.io.arm(session);
-    }
-
-    fn on_probe_timer(&mut self, session: SessionId, now_ms: u64) {
-        let counters = Arc::clone(&self.io.spec.counters);
-        let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
-        else {
-            return;
-        };
-        let Some(probe) = &mut polling.probe else { return };
-        if probe.deadline_ms <= now_ms {
-            let connection = probe.connection;
-            return self.abandon_upgrade(session, Some(connection), now_ms);
-        }
-        if probe.next_noop_ms <= now_ms {
-            probe.next_noop_ms = now_ms + NOOP_INTERVAL_MS;
-            if let Some(reply) = polling.poll.take() {
-                answer(polling, reply, Some("6"), &counters);
-            }
-        }
     }
 
     /// Is this connection the one that its session is on, the one that probes, or neither?
