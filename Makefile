@@ -1,15 +1,18 @@
 # Needs Rust (rustup), a C compiler, Node.js 20 with npm, Python 3. `make test` installs the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny bench fuzz
+.PHONY: help run test test-ops lint deny bench fuzz
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run a node in development mode on http://127.0.0.1:8080; flags in ARGS="--redis redis://127.0.0.1:6379"
 	cargo run --locked -p broadgate -- $(ARGS)
 
 test: ## Install what the tests need, then lints, Rust tests and end-to-end tests
 	@.ci/test
+
+test-ops: ## What operations needs, with real tools (Helm, promtool, buildah); some of it in CHECKS="chart image"
+	@.ci/test-ops $(CHECKS)
 
 lint: ## Formatting, clippy and documentation, warnings as errors
 	@.ci/lint
