@@ -97,6 +97,9 @@ pub enum PublishError {
     /// The server refused the message or did not answer in time.
     #[error("the message was not taken: {0}")]
     Refused(String),
+    /// It can never be published: no valid JSON, too large, nested too deeply, or else beyond what the other nodes take.
+    #[error("the message can't be published: {0}")]
+    Invalid(String),
 }
 
 /// Future of an engine's answer; boxed because the engine is chosen at start.
@@ -138,6 +141,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Hands `broadcast` to the other nodes, never back to this one. Two calls from one thread arrive in their order
     /// everywhere, also where the futures are not awaited: the message is queued before the call returns. At most
     /// once: an error means that it may not have arrived, and nothing is repeated.
+    ///
+    /// A future that gives [`PublishError::Invalid`] is ready at its first poll, so that a caller can refuse such a
+    /// message before it delivers anything itself.
     fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>>;
 
     /// Makes `subscriber` interested in a room. [`Event::Subscribed`] follows when the subscription is in force (at

@@ -12,6 +12,7 @@ use std::{
 };
 
 use broadgate_adapter::{Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use support::{DEADLINE, Recorder, event, eventually, join, numbered, redis_server::RedisServer};
 use tracing_subscriber::fmt::MakeWriter;
@@ -294,7 +295,9 @@ async fn what_is_too_large_is_refused_by_the_publisher() {
         start_with(RedisConfig { max_message_bytes: 1000, ..RedisConfig::new(server.url(), "nodeA_", "A") });
     node.ready().await;
     let large = event(&[], &[], &format!("[\"large\",\"{}\"]", "x".repeat(1000)));
-    assert!(matches!(node.engine.publish(large).await, Err(PublishError::Refused(_))));
+    let published = node.engine.publish(large);
+    let at_once = published.now_or_never();
+    assert!(matches!(at_once, Some(Err(PublishError::Invalid(_)))), "{at_once:?}");
 }
 
 /// Every one is refused; several would crash or wedge a Node.js server (wire.md 3.1).

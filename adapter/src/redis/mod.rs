@@ -132,9 +132,9 @@ impl RedisEngine {
 
     fn enqueue(&self, broadcast: &Broadcast) -> Result<publish::Published, PublishError> {
         let payload = wire::encode_tuple(&self.uid, broadcast)
-            .map_err(|error| PublishError::Refused(error.to_string()))?;
+            .map_err(|error| PublishError::Invalid(error.to_string()))?;
         if payload.len() > self.max_message_bytes {
-            return Err(PublishError::Refused(format!("larger than {} bytes", self.max_message_bytes)));
+            return Err(PublishError::Invalid(format!("larger than {} bytes", self.max_message_bytes)));
         }
         let channel = self.channels.publish(&broadcast.namespace, &broadcast.rooms);
         self.queue.push(channel, payload)
