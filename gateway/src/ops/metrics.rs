@@ -1,4 +1,5 @@
-//! The metrics page: the shards' integers, summed at scrape, with those of the adapter and the bounds in force.
+//! The metrics page: the shards' integers, summed at scrape, with those of the adapter, the bounds in force and
+//! what the process takes.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,7 @@ use prometheus::{
 use crate::{
     config::Settings,
     node::Node,
-    telemetry::{Family, Kind, Sample, ShardCounters},
+    telemetry::{Family, Kind, ProcessUsage, Sample, ShardCounters},
 };
 
 /// The page in the Prometheus text format.
@@ -21,6 +22,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
         .collect();
     families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -92,7 +94,11 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             vec![("publish", metrics.publish_link_up), ("subscribe", metrics.subscribe_link_up)],
         ),
         (
-            gauge("broadgate_adapter_subscriptions", "Rooms and patterns by state.", "state"),
+            gauge(
+                "broadgate_adapter_subscriptions",
+                "Rooms and patterns subscribed at Redis, by state.",
+                "state",
+            ),
             vec![("desired", metrics.subscriptions_desired), ("confirmed", metrics.subscriptions_confirmed)],
         ),
         single(
@@ -100,7 +106,10 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             metrics.received_total,
         ),
         single(
-            counter("broadgate_adapter_received_bytes_total", "Bytes of such broadcasts."),
+            counter(
+                "broadgate_adapter_received_bytes_total",
+                "Bytes of broadcasts from other nodes and emitters.",
+            ),
             metrics.received_bytes_total,
         ),
         single(
@@ -108,7 +117,10 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             metrics.skipped_own_total,
         ),
         single(
-            counter("broadgate_adapter_malformed_total", "Messages that could not be read and were skipped."),
+            counter(
+                "broadgate_adapter_malformed_total",
+                "Messages from Redis that could not be read and were skipped.",
+            ),
             metrics.malformed_total,
         ),
         single(
@@ -116,11 +128,17 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             metrics.published_total,
         ),
         single(
-            counter("broadgate_adapter_publish_failed_total", "Broadcasts that could not be."),
+            counter(
+                "broadgate_adapter_publish_failed_total",
+                "Broadcasts that could not be handed to other nodes.",
+            ),
             metrics.publish_failed_total,
         ),
         single(
-            counter("broadgate_adapter_reconnects_total", "Times a lost link was made again."),
+            counter(
+                "broadgate_adapter_reconnects_total",
+                "Times the lost link that receives was made again.",
+            ),
             metrics.reconnects_total,
         ),
         single(
@@ -134,7 +152,44 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
     ]
 }
 
+/// Empty where the system has no `/proc`.
+fn process_families() -> Vec<MetricFamily> {
+    let Ok(usage) = ProcessUsage::read() else { return Vec::new() };
+    let gauge = |name, help| gauge(name, help, "");
+    // Prometheus' own clients leave the limit out where there is none; a share of it then has no value either.
+    let max_fds = usage
+        .max_fds
+        .map(|max| (gauge("process_max_fds", "File descriptors that may be open at most."), max as f64));
+    [
+        (
+            counter("process_cpu_seconds_total", "CPU time of the process in user and system mode."),
+            usage.cpu_seconds,
+        ),
+        (
+            gauge("process_resident_memory_bytes", "Physical memory of the process."),
+            usage.resident_bytes as f64,
+        ),
+        (gauge("process_virtual_memory_bytes", "Address space of the process."), usage.virtual_bytes as f64),
+        (gauge("process_threads", "Threads of the process."), usage.threads as f64),
+        (gauge("process_open_fds", "Open file descriptors, of clients and others."), usage.open_fds as f64),
+        (gauge("process_start_time_seconds", "Start of the process as Unix time."), usage.start_time_seconds),
+    ]
+    .into_iter()
+    .chain(max_fds)
+    .map(|(family, value)| encode_values(family, [("", value)]))
+    .collect()
+}
+
 fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
+    let value = |number: u64| match family.kind {
+        Kind::Counter => number as f64,
+        // A gauge that is the sum of shards may be read in the middle of a change of two of them.
+        Kind::Gauge => number.cast_signed() as f64,
+    };
+    encode_values(family, samples.iter().map(|&(label, number)| (label, value(number))))
+}
+
+fn encode_values<'a>(family: Family, samples: impl IntoIterator<Item = (&'a str, f64)>) -> MetricFamily {
     let mut encoded = MetricFamily::default();
     encoded.set_name(family.name.to_owned());
     encoded.set_help(family.help.to_owned());
@@ -142,11 +197,11 @@ fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
     });
-    encoded.set_metric(samples.iter().map(|&(value, number)| metric(family, value, number)).collect());
+    encoded.set_metric(samples.into_iter().map(|(label, value)| metric(family, label, value)).collect());
     encoded
 }
 
-fn metric(family: Family, label_value: &str, number: u64) -> Metric {
+fn metric(family: Family, label_value: &str, value: f64) -> Metric {
     let mut metric = Metric::default();
     if !family.label.is_empty() {
         let mut label = LabelPair::default();
@@ -157,13 +212,12 @@ fn metric(family: Family, label_value: &str, number: u64) -> Metric {
     match family.kind {
         Kind::Counter => {
             let mut counter = Counter::default();
-            counter.set_value(number as f64);
+            counter.set_value(value);
             metric.set_counter(counter);
         }
         Kind::Gauge => {
             let mut gauge = Gauge::default();
-            // A gauge that is the sum of shards may be read in the middle of a change of two of them.
-            gauge.set_value(number.cast_signed() as f64);
+            gauge.set_value(value);
             metric.set_gauge(gauge);
         }
     }

@@ -2,6 +2,8 @@
 
 mod client_log;
 mod counters;
+mod process;
 
 pub use client_log::ClientLog;
 pub use counters::{Counter, Family, Kind, Sample, ShardCounters};
+pub use process::ProcessUsage;

@@ -17,6 +17,8 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where a node listens for operators.
+    pub ops_address: Option<SocketAddr>,
 }
 
 impl Server {
@@ -67,9 +69,12 @@ impl Server {
         }
         // Nobody reads the rest, but a full pipe would stop the server.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        let (_, address) = line.split_once(mark).unwrap();
-        let address = address.split(['/', ' ']).next().unwrap().trim().parse().unwrap();
-        Self { child, address }
+        let address_behind = |mark: &str| {
+            let (_, address) = line.split_once(mark)?;
+            Some(address.split(['/', ' ']).next()?.trim().parse().unwrap())
+        };
+        let (address, ops_address) = (address_behind(mark).unwrap(), address_behind(" ops="));
+        Self { child, address, ops_address }
     }
 
     /// Asks it to end in order (SIGTERM).

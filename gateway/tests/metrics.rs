@@ -1,0 +1,160 @@
+//! The metrics page of a node: what it promises to Prometheus, and that deploy/METRICS.md says what is on it. After a
+//! change of the metrics: `BROADGATE_WRITE_METRICS=1 cargo test -p broadgate --test metrics`.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use support::{http::request, process::Server};
+
+/// What deploy/METRICS.md has around its table.
+const INTRODUCTION: &str = "# Metrics
+
+Every metric on `/metrics` of the ops listener. Made from a running node's page by `gateway/tests/metrics.rs`; do not edit.
+
+- All are there from the start of the node, so a counter that is missing means that the node is not there.
+- No label has a value that clients choose: the number of series is fixed, whatever the load.
+- Counting takes plain integers of each shard, which a scrape adds up.
+
+";
+/// The labels with values that say something about one build only.
+const NOT_LISTED: [&str; 1] = ["version"];
+
+/// One family as the page says it.
+#[derive(Debug, Default)]
+struct Family {
+    kind: String,
+    help: String,
+    /// Each series' labels and value.
+    series: Vec<(Vec<(String, String)>, f64)>,
+}
+
+type Page = BTreeMap<String, Family>;
+
+#[test]
+fn the_reference_has_every_metric_of_a_node() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/METRICS.md");
+    let expected = format!("{INTRODUCTION}{}", table(&page_of_new_node()));
+    if std::env::var_os("BROADGATE_WRITE_METRICS").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap();
+    let missing: Vec<_> =
+        expected.lines().filter(|line| !found.lines().any(|other| other == *line)).collect();
+    let stale: Vec<_> = found.lines().filter(|line| !expected.lines().any(|other| other == *line)).collect();
+    assert!(
+        found == expected,
+        "deploy/METRICS.md lacks {missing:#?} and has {stale:#?}; \
+         BROADGATE_WRITE_METRICS=1 cargo test -p broadgate --test metrics"
+    );
+}
+
+#[test]
+fn counters_of_clients_and_the_adapter_exist_at_0_from_the_start() {
+    let page = page_of_new_node();
+    let counters: Vec<_> = page.iter().filter(|(_, family)| family.kind == "counter").collect();
+    assert!(counters.len() > 30, "{counters:?}");
+    for (name, family) in counters {
+        assert!(!family.series.is_empty(), "{name} has no series");
+        if name.starts_with("broadgate_") {
+            let nonzero: Vec<_> = family.series.iter().filter(|(_, value)| *value != 0.0).collect();
+            assert!(nonzero.is_empty(), "{name}: {nonzero:?}");
+        }
+    }
+}
+
+#[test]
+fn names_and_help_follow_the_conventions() {
+    // https://prometheus.io/docs/practices/naming: one prefix, base units, `_total` for counters only.
+    const NOT_BASE_UNITS: [&str; 9] = [
+        "_ms",
+        "_milliseconds",
+        "_minutes",
+        "_hours",
+        "_kilobytes",
+        "_kib",
+        "_megabytes",
+        "_percent",
+        "_count",
+    ];
+    for (name, family) in page_of_new_node() {
+        assert!(name.starts_with("broadgate_") || name.starts_with("process_"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert_eq!(family.kind == "counter", name.ends_with("_total"), "{name} is a {}", family.kind);
+        let stem = name.strip_suffix("_total").unwrap_or(&name);
+        assert!(!NOT_BASE_UNITS.iter().any(|unit| stem.ends_with(unit)), "{name}");
+        assert!(family.help.ends_with('.') && family.help.len() > 5, "{name}: {:?}", family.help);
+    }
+}
+
+fn page_of_new_node() -> Page {
+    let node = Server::node(None);
+    let response = request(node.ops_address.unwrap(), "GET", "/metrics", &[], b"");
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.header("content-type"), "text/plain; version=0.0.4");
+    parse(response.text())
+}
+
+/// Reads the text format, as far as it is used: <https://prometheus.io/docs/instrumenting/exposition_formats>.
+fn parse(text: &str) -> Page {
+    let mut page = Page::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            page.entry(name.to_owned()).or_default().help = help.to_owned();
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            page.entry(name.to_owned()).or_default().kind = kind.to_owned();
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let family = family_of(&mut page, name);
+            family.series.push((parse_labels(labels.trim_end_matches('}')), value.parse().unwrap()));
+        }
+    }
+    page
+}
+
+/// A histogram's series have names of their own.
+fn family_of<'a>(page: &'a mut Page, series: &str) -> &'a mut Family {
+    let stems = ["_bucket", "_sum", "_count"].iter().filter_map(|suffix| series.strip_suffix(suffix));
+    let histogram = stems.into_iter().find(|stem| page.get(*stem).is_some_and(|f| f.kind == "histogram"));
+    let name = histogram.unwrap_or(series);
+    page.get_mut(name).unwrap_or_else(|| panic!("{series} has no HELP and TYPE before it"))
+}
+
+fn parse_labels(text: &str) -> Vec<(String, String)> {
+    let labels = text.split("\",").filter(|label| !label.is_empty());
+    let split = |label: &str| {
+        let (name, value) = label.split_once("=\"").unwrap();
+        (name.to_owned(), value.trim_end_matches('"').to_owned())
+    };
+    labels.map(split).collect()
+}
+
+fn table(page: &Page) -> String {
+    let mut table = String::from("| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for (name, family) in page {
+        let Family { kind, help, .. } = family;
+        let help = help.replace('|', "\\|");
+        table.push_str(&format!("| `{name}` | {kind} | {} | {help} |\n", labels(family)));
+    }
+    table
+}
+
+/// The labels of a family with all their values. The bounds of a histogram's buckets are none.
+fn labels(family: &Family) -> String {
+    let mut values = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, value) in family.series.iter().flat_map(|(labels, _)| labels).filter(|(name, _)| name != "le")
+    {
+        let values = values.entry(name).or_default();
+        if !values.contains(&value.as_str()) && !NOT_LISTED.contains(&name.as_str()) {
+            values.push(value);
+        }
+    }
+    let said = values.into_iter().map(|(name, values)| match values.join("`, `") {
+        values if values.is_empty() => format!("`{name}`"),
+        values => format!("`{name}`: `{values}`"),
+    });
+    said.collect::<Vec<_>>().join("; ")
+}
