@@ -12,7 +12,7 @@ use broadgate::{
         Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec, HttpContext, NodeId,
         Outgoing, Server, SessionId,
     },
-    runtime::{AcceptorSettings, HttpSettings, Inbox, ShardSpec, accept, inboxes, spawn},
+    runtime::{HttpSettings, Inbox, Places, ShardSpec, accept, inboxes, spawn},
     telemetry::ShardCounters,
 };
 use clap::Parser;
@@ -92,7 +92,7 @@ async fn main() -> io::Result<()> {
     }
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing Engine.IO messages on http://{}/engine.io/", listener.local_addr()?);
-    accept(listener, inboxes, AcceptorSettings { max_http_connections: 10_000 }).await;
+    accept(listener, inboxes, Arc::new(Places::new(10_000, 19_000)), || 0).await;
     Ok(())
 }
 
@@ -107,11 +107,19 @@ fn server(
         settings: Arc::clone(&settings),
         cors: Cors::new(&settings.cors_origins),
         body_timeout: Duration::from_secs(30),
+        max_inbound_buffer_bytes: 1 << 30,
         shard,
         shards,
         counters: Arc::clone(&counters),
     };
-    let spec =
-        EngineSpec { settings, node, shard, max_sessions: 10_000, max_queued_bytes: 8 << 20, counters };
+    let spec = EngineSpec {
+        settings,
+        node,
+        shard,
+        max_sessions: 10_000,
+        max_queued_bytes: 8 << 20,
+        max_inbound_buffer_bytes: 1 << 30,
+        counters,
+    };
     Server::new(spec, Arc::new(http), Echo)
 }

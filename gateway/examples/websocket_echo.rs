@@ -8,7 +8,7 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::body::Body;
 use broadgate::{
     net::{CloseCause, ConnectionId, Enqueued, Frame, SocketLimits, SocketSet, http},
-    runtime::{AcceptorSettings, HttpSettings, Service, Shard, ShardSpec, accept, feed, inboxes, spawn},
+    runtime::{HttpSettings, Places, Service, Shard, ShardSpec, accept, feed, inboxes, spawn},
     telemetry::ShardCounters,
 };
 use broadgate_protocol::websocket::{Event, OpCode, push_frame};
@@ -88,14 +88,17 @@ impl Service for Echo {
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let spec = ShardSpec { number: 0, http: HttpSettings { header_timeout: Duration::from_secs(10) } };
-    let limits =
-        SocketLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_queued_bytes: 4 * MAX_MESSAGE_BYTES };
+    let limits = SocketLimits {
+        max_message_bytes: MAX_MESSAGE_BYTES,
+        max_queued_bytes: 4 * MAX_MESSAGE_BYTES,
+        max_inbound_buffer_bytes: 1 << 30,
+    };
     let (inboxes, mut mailboxes) = inboxes(1, 1 << 20);
     let _shard = spawn(spec, mailboxes.remove(0), move || {
         Ok(Echo { sockets: SocketSet::new(limits, Arc::new(ShardCounters::default()))? })
     })?;
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing WebSocket messages on ws://{}", listener.local_addr()?);
-    accept(listener, inboxes, AcceptorSettings { max_http_connections: 1_000 }).await;
+    accept(listener, inboxes, Arc::new(Places::new(1_000, 19_000)), || 0).await;
     Ok(())
 }

@@ -24,14 +24,16 @@ use crate::{
     hub::{Hub, HubMessage, HubSpec, Policy},
     node::{Node, ShardInbox, ShardSink},
     ops,
-    runtime::{AcceptorSettings, HttpSettings, Mailbox, ShardSpec, ShardThread, accept, inboxes, spawn},
+    runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
     telemetry::ShardCounters,
 };
 
 /// Connections that the kernel holds for us while a burst is taken in.
 const LISTEN_BACKLOG: u32 = 4096;
-/// Descriptors that are not clients': listeners, epoll sets, links to Redis, files.
-const RESERVED_DESCRIPTORS: usize = 64;
+/// How long the adapter may take to send what waits, after the clients are gone.
+const ENGINE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Descriptors that are not clients': listeners, epoll sets, links to Redis, files, and up to 256 of operators.
+const RESERVED_DESCRIPTORS: usize = 320;
 
 /// Runs a node until it is told to stop by SIGTERM or SIGINT.
 ///
@@ -44,7 +46,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(mut settings: Settings) -> anyhow::Result<()> {
-    settings.limits.max_connections = bounded_by_descriptors(&settings.limits);
+    let descriptors = available_descriptors();
+    bound_connections(&mut settings.limits, descriptors);
     let settings = Arc::new(settings);
     let mut stop = StopSignals::listen().context("cannot listen for signals")?;
     let public = bind(settings.server.listen).context("the public listener (server.listen)")?;
@@ -55,24 +58,32 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let (inboxes, mailboxes) = inboxes(settings.server.shards, settings.limits.max_shard_inbox_bytes);
     let engine = start_engine(&settings, node_id, &inboxes)?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
-    let node = Arc::new(Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), counters));
+    let places = Arc::new(Places::new(settings.limits.max_http_connections, descriptors));
+    let node = Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), counters, places);
+    let node = Arc::new(node);
     let threads = start_shards(&node, node_id, mailboxes)?;
 
-    let acceptor = AcceptorSettings { max_http_connections: settings.limits.max_http_connections };
-    let acceptor = tokio::spawn(accept(public, inboxes, acceptor));
-    let ops_server = tokio::spawn(axum::serve(ops, ops::router(Arc::clone(&node))).into_future());
+    let counted = Arc::clone(&node);
+    let acceptor =
+        tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
+    let ops_server = tokio::spawn(ops::serve(ops, ops::router(Arc::clone(&node))));
     announce(&settings, node_id, addresses);
 
-    stop.received().await;
+    tokio::select! {
+        () = stop.received() => {}
+        () = first_to_end(&threads) => anyhow::bail!("a shard ended by itself; the node can't go on without it"),
+    }
     tracing::info!(timeout_ms = settings.server.shutdown_timeout.as_millis(), "shutting down");
     acceptor.abort();
     let drained = tokio::select! {
         drained = drain(&node, &threads, settings.server.shutdown_timeout) => drained,
         () = stop.received() => false,
     };
+    // Also where a client held up the rest: what clients published is still to go out.
+    let published = tokio::time::timeout(ENGINE_SHUTDOWN_TIMEOUT, node.engine.shutdown()).await.is_ok();
     ops_server.abort();
-    if !drained {
-        tracing::warn!("not every connection was closed in time");
+    if !drained || !published {
+        tracing::warn!(drained, published, "not everything was brought to an end in time");
     }
     tracing::info!("stopped");
     Ok(())
@@ -93,7 +104,14 @@ async fn drain(node: &Node, threads: &[ShardThread<EngineMessage<HubMessage>>], 
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tokio::time::timeout_at(deadline.into(), node.engine.shutdown()).await.is_ok()
+    true
+}
+
+/// A shard that panicked takes its part of the clients with it: better that all of them find another node.
+async fn first_to_end(threads: &[ShardThread<EngineMessage<HubMessage>>]) {
+    while !threads.iter().any(ShardThread::is_finished) {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 fn start_engine(
@@ -150,10 +168,12 @@ fn build_shard(
     let settings = &node.settings;
     let counters = Arc::clone(&node.counters[usize::from(shard)]);
     let engine_settings = Arc::new(settings.engine.clone());
+    let max_inbound_buffer_bytes = settings.limits.max_inbound_buffer_bytes / node.shards.len();
     let http = HttpContext {
         settings: Arc::clone(&engine_settings),
         cors: Cors::new(&settings.engine.cors_origins),
         body_timeout: settings.limits.http_body_timeout,
+        max_inbound_buffer_bytes,
         shard,
         shards: Arc::clone(&node.shards),
         counters: Arc::clone(&counters),
@@ -164,6 +184,7 @@ fn build_shard(
         shard,
         max_sessions: settings.limits.max_connections.div_ceil(node.shards.len()),
         max_queued_bytes: settings.limits.max_queued_bytes,
+        max_inbound_buffer_bytes,
         counters,
     };
     let subscribe_timeout = match &settings.adapter {
@@ -192,23 +213,26 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(socket.listen(LISTEN_BACKLOG)?)
 }
 
-/// Takes all descriptors that the system gives, and no more connections than there are descriptors for.
-fn bounded_by_descriptors(limits: &Limits) -> usize {
+/// Takes all descriptors that the system gives; returns how many there are for clients' connections of any kind.
+fn available_descriptors() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
         tracing::warn!("cannot raise the limit on open files");
     }
-    let Some(descriptors) = getrlimit(Resource::Nofile).current else { return limits.max_connections };
-    let possible =
-        usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS).max(1);
-    if possible < limits.max_connections {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS).max(1)
+}
+
+/// No more connections than there are descriptors for.
+fn bound_connections(limits: &mut Limits, descriptors: usize) {
+    if descriptors < limits.max_connections {
         tracing::warn!(
             max_connections = limits.max_connections,
-            open_files = descriptors,
-            "limits.max_connections is more than the limit on open files allows; {possible} are taken",
+            descriptors,
+            "limits.max_connections is more than the limit on open files allows; it is lowered to that",
         );
+        limits.max_connections = descriptors;
     }
-    possible.min(limits.max_connections)
 }
 
 fn announce(settings: &Settings, node: NodeId, (public, ops): (SocketAddr, SocketAddr)) {

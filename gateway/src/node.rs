@@ -6,12 +6,13 @@ use std::sync::{
 };
 
 use broadgate_adapter::{Broadcast, Engine, Event, EventSink, PublishError};
+use futures_util::FutureExt;
 
 use crate::{
     config::Settings,
     engineio::EngineMessage,
     hub::{HubMessage, send_broadcast, send_counted},
-    runtime::Inbox,
+    runtime::{Inbox, Places},
     telemetry::ShardCounters,
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Node {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
+    pub(crate) places: Arc<Places>,
     pub(crate) draining: AtomicBool,
     /// Was the link that receives up at least once?
     linked: AtomicBool,
@@ -71,9 +73,15 @@ impl Node {
         engine: Arc<dyn Engine>,
         shards: Arc<[ShardInbox]>,
         counters: Vec<Arc<ShardCounters>>,
+        places: Arc<Places>,
     ) -> Self {
         let (draining, linked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { settings, engine, shards, counters, draining, linked }
+        Self { settings, engine, shards, counters, places, draining, linked }
+    }
+
+    /// Clients' connections that are WebSockets by now.
+    pub(crate) fn websockets(&self) -> usize {
+        self.counters.iter().map(|counters| usize::try_from(counters.websockets.get()).unwrap_or(0)).sum()
     }
 
     pub(crate) fn readiness(&self) -> Result<(), NotReady> {
@@ -90,8 +98,17 @@ impl Node {
     /// went on to the others.
     pub(crate) async fn publish(&self, broadcast: Broadcast) -> (usize, Result<(), PublishError>) {
         let broadcast = Arc::new(broadcast);
+        let mut published = self.engine.publish(Arc::clone(&broadcast));
+        // What other nodes could not take is delivered nowhere; the engine knows that at once.
+        let answered = (&mut published).now_or_never();
+        if let Some(Err(PublishError::Invalid(why))) = answered {
+            return (0, Err(PublishError::Invalid(why)));
+        }
         let answers: Vec<_> = self.shards.iter().map(|inbox| send_counted(inbox, &broadcast)).collect();
-        let published = self.engine.publish(broadcast).await;
+        let published = match answered {
+            Some(result) => result,
+            None => published.await,
+        };
         let mut delivered = 0;
         for answer in answers {
             // A shard that is gone or full delivers nothing.

@@ -66,15 +66,25 @@ pub(super) fn limits(section: &mut Section<'_>, max_payload_bytes: usize) -> Lim
         2048..=16 * 1024 * MIB,
         (64 * MIB).max(max_payload_bytes.saturating_mul(4)),
     );
+    let max_inbound_buffer_bytes = section.count(
+        "max_inbound_buffer_bytes",
+        "Bytes of clients' messages that are not complete yet, over the whole node: parts of WebSocket messages, packets \
+         that wait for attachments, request bodies. A message for which there is no room closes its connection. Default \
+         256 MiB, or sixteen times engine.max_payload_bytes where that is more.",
+        2048..=1024 * 1024 * MIB,
+        (256 * MIB).max(max_payload_bytes.saturating_mul(16)),
+    );
     let max_http_connections = section.count(
         "max_http_connections",
-        "HTTP connections that are not WebSockets. Each costs 10 to 20 KiB, so the default is below 200 MiB.",
+        "HTTP connections that are not WebSockets; a client on long-polling has one or two. Each costs 10 to 20 KiB, so \
+         the default is below 200 MiB. At the bound new connections wait.",
         1..=10_000_000,
         10_000,
     );
     let http_header_timeout = section.milliseconds(
         "http_header_timeout_ms",
-        "How long an HTTP connection may be idle, and a request's head may take: against clients that dribble.",
+        "How long an HTTP connection may be idle, a request's head may take, and an answer may wait for a client that \
+         does not read.",
         100..=TEN_MINUTES_MS,
         30_000,
     );
@@ -101,6 +111,7 @@ pub(super) fn limits(section: &mut Section<'_>, max_payload_bytes: usize) -> Lim
         max_pending_acks,
         max_rooms_per_publish,
         max_shard_inbox_bytes,
+        max_inbound_buffer_bytes,
         max_http_connections,
         http_header_timeout,
         http_body_timeout,

@@ -158,6 +158,8 @@ pub struct Limits {
     pub max_rooms_per_publish: usize,
     /// Bytes of messages that may wait for one shard.
     pub max_shard_inbox_bytes: usize,
+    /// Bytes of clients' messages that are not complete yet, over the node.
+    pub max_inbound_buffer_bytes: usize,
     /// HTTP connections that are not WebSockets, over the node.
     pub max_http_connections: usize,
     /// Seconds an idle HTTP connection or a request's head may take.

@@ -15,13 +15,14 @@ use tokio::sync::oneshot;
 
 use super::{
     Application, EngineMessage, Id, Server,
-    answers::{empty, poll_response, refuse},
+    answers::{at_capacity, empty, poll_response, refuse},
     request::{Refused, Request, RoutedRequest, UpgradeVerdict},
     respond::{Answer, Dropped, HttpContext, accept_and_close},
 };
 use crate::{
     net::http::{check_handshake, switching_protocols, upgraded},
     runtime::Shard,
+    telemetry::ShardCounters,
 };
 
 /// A session's owner, as a request sees it.
@@ -79,7 +80,7 @@ impl<A: Application> Owner<A> {
                 guard.request = None;
                 return Err(Dropped);
             }
-            body = tokio::time::timeout(http.body_timeout, read_body(request.into_body(), http.settings.max_payload_bytes)) => body,
+            body = tokio::time::timeout(http.body_timeout, read_body(request.into_body(), &http)) => body,
         };
         let body = match body {
             Ok(Ok(body)) => body,
@@ -87,6 +88,10 @@ impl<A: Application> Owner<A> {
                 http.counters.payload_too_large.add(1);
                 guard.request = Some(Request::PushFailed { keep_session: true });
                 return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            Ok(Err(BodyError::NoRoom)) => {
+                guard.request = Some(Request::PushFailed { keep_session: true });
+                return Ok(at_capacity(&http));
             }
             Ok(Err(BodyError::Aborted)) | Err(_) => return Err(Dropped),
         };
@@ -160,16 +165,47 @@ impl<A: Application> Drop for AbortGuard<A> {
 enum BodyError {
     TooLarge,
     Aborted,
+    NoRoom,
+}
+
+/// What a body that is not complete holds of `limits.max_inbound_buffer_bytes`.
+struct Held<'a> {
+    counters: &'a ShardCounters,
+    bytes: u64,
+}
+
+impl Held<'_> {
+    fn take(&mut self, bytes: usize, max_bytes: usize) -> bool {
+        let buffered = &self.counters.inbound_buffer_bytes;
+        if buffered.get() + bytes as u64 > max_bytes as u64 {
+            self.counters.inbound_buffer_refused.add(1);
+            return false;
+        }
+        buffered.add(bytes as u64);
+        self.bytes += bytes as u64;
+        true
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.counters.inbound_buffer_bytes.sub(self.bytes);
+    }
 }
 
 /// Reads a body up to the bound. Of one above it, as much again is read and thrown away, so that a client that is
 /// still writing gets to read the refusal.
-async fn read_body(mut body: Incoming, max_bytes: usize) -> Result<Vec<u8>, BodyError> {
+async fn read_body<M>(mut body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, BodyError> {
+    let max_bytes = http.settings.max_payload_bytes;
+    let mut held = Held { counters: &http.counters, bytes: 0 };
     let (mut bytes, mut total) = (Vec::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Aborted)?.into_data() else { continue };
         total += data.len();
         if total <= max_bytes {
+            if !held.take(data.len(), http.max_inbound_buffer_bytes) {
+                return Err(BodyError::NoRoom);
+            }
             bytes.extend_from_slice(&data);
         } else if total > max_bytes.saturating_mul(2) {
             break;

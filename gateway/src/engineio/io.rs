@@ -30,6 +30,8 @@ pub struct EngineSpec {
     pub max_sessions: usize,
     /// Bytes that may wait for one session.
     pub max_queued_bytes: usize,
+    /// Bytes of incomplete messages that all clients of the shard together may leave here.
+    pub max_inbound_buffer_bytes: usize,
     /// Counts what happens.
     pub counters: Arc<ShardCounters>,
 }
@@ -102,7 +104,7 @@ impl EngineIo {
             Carrier::WebSocket(connection) => self.sockets.enqueue(*connection, outgoing.frame(), volatile),
             Carrier::Polling(polling) => {
                 let enqueued = enqueue(polling, outgoing, volatile, self.spec.max_queued_bytes);
-                if enqueued == Enqueued::Queued {
+                if enqueued == Enqueued::Queued && polling.poll.is_some() {
                     self.dirty_polls.push(session);
                 }
                 enqueued
@@ -144,6 +146,18 @@ impl EngineIo {
             state.application_deadline_ms = at_ms.unwrap_or(u64::MAX);
             self.arm(session);
         }
+    }
+
+    /// Is there room for this much more of messages that are not complete? What is taken is added to the counter by the
+    /// caller, and given back; a refusal is counted.
+    pub fn has_inbound_room(&self, bytes: usize) -> bool {
+        let counters = &self.spec.counters;
+        let fits =
+            counters.inbound_buffer_bytes.get() + bytes as u64 <= self.spec.max_inbound_buffer_bytes as u64;
+        if !fits {
+            counters.inbound_buffer_refused.add(1);
+        }
+        fits
     }
 
     /// The counters of the shard.
@@ -272,7 +286,8 @@ fn enqueue(
     if volatile && polling.poll.is_none() {
         return Enqueued::Dropped;
     }
-    if polling.queued_bytes() + outgoing.chunk().len() > max_queued_bytes {
+    // One message always may wait, however large.
+    if polling.has_waiting() && polling.queued_bytes() + outgoing.chunk().len() > max_queued_bytes {
         return Enqueued::Full;
     }
     polling.push(outgoing);

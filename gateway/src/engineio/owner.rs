@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broadgate_protocol::engineio::{Packet, RequestError, Transport, check_session, payload};
+use broadgate_protocol::engineio::{RequestError, Transport, check_session, payload};
 use tokio::sync::oneshot;
 
 use super::{
@@ -108,10 +108,8 @@ impl<A: Application> Server<A> {
 
     fn on_poll_aborted(&mut self, id: Id) {
         let Some(session) = self.io.find(id) else { return };
-        if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
-            // This poll may have been answered in the meantime, and the one that waits be the next.
-            && polling.poll.take_if(|reply| reply.is_closed()).is_some()
-        {
+        // Also where the poll was answered in the meantime: the answer was lost on its way to the client.
+        if let Some(Carrier::Polling(_)) = self.io.session(session).map(|state| &state.carrier) {
             self.io.doom(session, CloseReason::TransportError);
         }
     }
@@ -144,18 +142,13 @@ impl<A: Application> Server<A> {
         let Ok(text) = std::str::from_utf8(body) else { return self.on_parse_error(session) };
         for packet in payload::decode(text) {
             match packet {
-                Ok(packet) => self.on_polling_packet(session, packet, now_ms),
+                Ok(packet) => self.on_packet(session, packet, Transport::Polling, now_ms),
                 Err(_) => return self.on_parse_error(session),
             }
             if !self.io.is_open(session) {
                 return;
             }
         }
-    }
-
-    fn on_polling_packet(&mut self, session: SessionId, packet: Packet<'_>, now_ms: u64) {
-        // The WebSocket may have taken over while this body was on its way; its packets still count.
-        self.on_packet(session, packet, Transport::Polling, now_ms);
     }
 
     fn on_push_failed(&mut self, id: Id, keep_session: bool) {

@@ -61,6 +61,11 @@ impl Polling {
         std::mem::take(&mut self.waiting)
     }
 
+    /// How many messages wait, for the counters.
+    pub(super) fn waiting_messages(&self) -> u64 {
+        self.waiting.iter().map(|outgoing| u64::from(outgoing.messages())).sum()
+    }
+
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -88,11 +93,10 @@ impl Polling {
     }
 
     pub(super) fn deadline_ms(&self) -> u64 {
-        let probe_ms = self.probe.as_ref().map_or(u64::MAX, |probe| {
+        self.probe.as_ref().map_or(u64::MAX, |probe| {
             let noop_ms = if probe.probed { probe.next_noop_ms } else { u64::MAX };
             probe.deadline_ms.min(noop_ms)
-        });
-        probe_ms.min(self.closing_until_ms.unwrap_or(u64::MAX))
+        })
     }
 }
 

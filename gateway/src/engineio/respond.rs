@@ -33,6 +33,8 @@ pub struct HttpContext<M> {
     pub cors: Cors,
     /// How long a POST's body may take.
     pub body_timeout: Duration,
+    /// Bytes of incomplete messages that all clients of the shard together may leave here.
+    pub max_inbound_buffer_bytes: usize,
     /// The number of this shard.
     pub shard: u8,
     /// The ways to all shards of the node, by number.

@@ -67,6 +67,7 @@ impl<A: Application> Server<A> {
         let limits = SocketLimits {
             max_message_bytes: spec.settings.max_payload_bytes,
             max_queued_bytes: spec.max_queued_bytes,
+            max_inbound_buffer_bytes: spec.max_inbound_buffer_bytes,
         };
         let sockets = SocketSet::new(limits, Arc::clone(&spec.counters))?;
         Ok(Self { io: EngineIo::new(sockets, spec), application, http, messages: Vec::new() })
@@ -195,6 +196,8 @@ impl<A: Application> Server<A> {
                 {
                     polling.closing_until_ms = Some(now_ms + CLOSE_GRACE_MS);
                     lingers = true;
+                } else {
+                    counters.messages_lost_on_close.add(polling.waiting_messages());
                 }
                 if let Some(probe) = probe {
                     self.io.sockets.close(probe.connection, None, now_ms);
@@ -310,7 +313,7 @@ impl<A: Application> Service for Server<A> {
         }
         let reason = match cause {
             CloseCause::Peer => CloseReason::TransportClose,
-            CloseCause::Error | CloseCause::Violation(_) => CloseReason::TransportError,
+            CloseCause::Error | CloseCause::NoRoom | CloseCause::Violation(_) => CloseReason::TransportError,
         };
         self.io.doom(session, reason);
         self.settle(now_ms);

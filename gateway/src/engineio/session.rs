@@ -90,7 +90,11 @@ impl Session {
     pub(super) fn deadline_ms(&self) -> u64 {
         let carrier_ms = match &self.carrier {
             Carrier::WebSocket(_) => u64::MAX,
-            Carrier::Polling(polling) => polling.deadline_ms(),
+            Carrier::Polling(polling) => match polling.closing_until_ms {
+                // Its heart beats no more.
+                Some(until_ms) => return until_ms,
+                None => polling.deadline_ms(),
+            },
         };
         self.heartbeat.deadline_ms().min(self.application_deadline_ms).min(carrier_ms)
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::engineio::SessionId;
 
 /// A namespace of the configuration, by its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NamespaceId(pub(super) u16);
 
 /// A room of this shard, by its place in the table.

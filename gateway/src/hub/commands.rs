@@ -1,6 +1,6 @@
 //! What clients ask for: `join`, `leave`, `publish`, each answered with one object where an ack is asked for.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::binary_heap::PeekMut, sync::Arc};
 
 use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError};
 use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
@@ -43,6 +43,27 @@ const fn limit(message: &'static str) -> Refusal {
 
 const UNAVAILABLE: Refusal =
     Refusal { error: "adapter_unavailable", message: "the link to the other nodes is down; try again" };
+
+/// Why a publish did not go on to the other nodes. But for `invalid_argument`, members on this node have it.
+const fn refusal_of(error: &PublishError) -> Refusal {
+    match error {
+        PublishError::LinkDown => Refusal {
+            error: "adapter_unavailable",
+            message: "the link to the other nodes is down; only members on this node got it",
+        },
+        PublishError::QueueFull => Refusal {
+            error: "adapter_unavailable",
+            message: "too much waits for the other nodes; only members on this node got it",
+        },
+        PublishError::Refused(_) => Refusal {
+            error: "adapter_unavailable",
+            message: "the other nodes may not have got it; members on this node did",
+        },
+        PublishError::Invalid(_) => {
+            invalid("the message is larger or nested more deeply than the other nodes take; nobody got it")
+        }
+    }
+}
 
 /// Who asks, and how to answer.
 #[derive(Clone, Copy)]
@@ -153,41 +174,69 @@ impl Hub {
         let deadline_ms = now_ms + self.spec.subscribe_timeout_ms;
         let room = self.directory.room_mut(room);
         room.waiters.push(Waiter { session, ack_id: ack_id.into(), deadline_ms });
-        let name = Arc::clone(&room.name);
-        self.join_deadlines.push_back((deadline_ms, namespace, name));
+        if room.deadline_ms.is_none() {
+            room.deadline_ms = Some(deadline_ms);
+            let name = Arc::clone(&room.name);
+            self.join_deadlines.push(Reverse((deadline_ms, namespace, name)));
+            self.forget_rooms_gone();
+        }
         if let Some(client) = self.directory.client_mut(session.index) {
             client.pending_acks += 1;
         }
         io.counters().acks_pending.add(1);
     }
 
+    /// A room that is gone leaves its deadline behind; a client that joins and leaves all the time must not pile them up.
+    fn forget_rooms_gone(&mut self) {
+        const KEPT: usize = 1024;
+        if self.join_deadlines.len() > self.directory.room_count().saturating_mul(2).saturating_add(KEPT) {
+            let directory = &self.directory;
+            self.join_deadlines
+                .retain(|Reverse((_, namespace, name))| directory.find(*namespace, name).is_some());
+        }
+    }
+
     /// Joins that waited too long are undone and refused.
     pub(super) fn expire_joins(&mut self, io: &mut EngineIo, now_ms: u64) {
         let before = self.gauges();
-        while let Some((_, namespace, name)) =
-            self.join_deadlines.pop_front_if(|(deadline_ms, ..)| *deadline_ms <= now_ms)
-        {
+        while let Some((deadline_ms, namespace, name)) = self.next_due(now_ms) {
             let Some(id) = self.directory.find(namespace, &name) else { continue };
-            let waiters = &mut self.directory.room_mut(id).waiters;
-            let late = waiters.iter().take_while(|waiter| waiter.deadline_ms <= now_ms).count();
-            let late: Vec<_> = waiters.drain(..late).collect();
-            for waiter in late {
-                io.counters().acks_pending.sub(1);
-                io.counters().joins_unavailable.add(1);
-                self.ack_is_done(waiter.session);
-                let is_same = (self.directory.client(waiter.session.index))
-                    .is_some_and(|client| client.session == waiter.session);
-                if !is_same {
-                    continue;
-                }
-                let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
-                self.refuse(io, caller, UNAVAILABLE);
-                if let Some(Some(gone)) = self.directory.leave(waiter.session.index, namespace, &name) {
-                    self.room_is_gone(io, &gone);
-                }
+            if self.directory.room(id).deadline_ms != Some(deadline_ms) {
+                // Of an earlier room with that name.
+                continue;
             }
+            let late: Vec<_> = (self.directory.room(id).waiters.iter())
+                .take_while(|waiter| waiter.deadline_ms <= now_ms)
+                .map(|waiter| waiter.session.index)
+                .collect();
+            for index in late {
+                // All joins of a socket that is taken out are refused, also those that could wait longer.
+                let Some(left) = self.directory.leave(index, namespace, &name) else { continue };
+                self.waiters_are_done(io, &left.waiters);
+                io.counters().joins_unavailable.add(left.waiters.len() as u64);
+                for waiter in &left.waiters {
+                    let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
+                    self.refuse(io, caller, UNAVAILABLE);
+                }
+                self.room_is_gone(left.gone.as_ref());
+            }
+            self.set_next_deadline(namespace, name);
         }
         self.update_gauges(io, before);
+    }
+
+    fn next_due(&mut self, now_ms: u64) -> Option<(u64, NamespaceId, Arc<str>)> {
+        let due = self.join_deadlines.peek_mut().filter(|due| due.0.0 <= now_ms)?;
+        Some(PeekMut::pop(due).0)
+    }
+
+    fn set_next_deadline(&mut self, namespace: NamespaceId, name: Arc<str>) {
+        let Some(id) = self.directory.find(namespace, &name) else { return };
+        let room = self.directory.room_mut(id);
+        room.deadline_ms = room.waiters.first().map(|waiter| waiter.deadline_ms);
+        if let Some(deadline_ms) = room.deadline_ms {
+            self.join_deadlines.push(Reverse((deadline_ms, namespace, name)));
+        }
     }
 
     fn on_leave(&mut self, io: &mut EngineIo, caller: Caller<'_>, args: &[&RawValue]) {
@@ -203,8 +252,10 @@ impl Hub {
         let before = self.gauges();
         let left = self.directory.leave(caller.session.index, caller.namespace, &room);
         let was_in = left.is_some();
-        if let Some(gone) = left.flatten() {
-            self.room_is_gone(io, &gone);
+        if let Some(left) = left {
+            // Joins that still waited took effect, and are undone by this.
+            self.answer_waiters(io, caller.namespace, &room, &left.waiters);
+            self.room_is_gone(left.gone.as_ref());
         }
         self.update_gauges(io, before);
         let answer = Answer { ok: true, room: Some(&room), left: Some(was_in), ..Answer::default() };
@@ -225,7 +276,13 @@ impl Hub {
                 return self.refuse(io, caller, refusal);
             }
         };
-        // First here, then elsewhere: each way keeps the order of one publisher.
+        let mut published = self.spec.engine.publish(Arc::clone(&broadcast));
+        // What other nodes could not take is delivered nowhere; the engine knows that at once.
+        let answered = (&mut published).now_or_never();
+        if let Some(Err(PublishError::Invalid(_))) = answered {
+            io.counters().publishes_invalid.add(1);
+            return self.refuse(io, caller, refusal_of(&PublishError::Invalid(String::new())));
+        }
         let delivered = self.deliver(io, std::slice::from_ref(&broadcast), Some(caller.session.index));
         let Some(ack_id) = caller.ack_id else {
             for inbox in self.other_shards() {
@@ -234,15 +291,13 @@ impl Hub {
             }
             io.counters().publishes_ok.add(1);
             // Nobody waits for the answer; that it failed is counted by the engine.
-            drop(self.spec.engine.publish(broadcast));
             return;
         };
         let elsewhere: Vec<_> = self.other_shards().map(|inbox| send_counted(inbox, &broadcast)).collect();
-        let published = self.spec.engine.publish(Arc::clone(&broadcast));
         let (session, namespace) = (caller.session, caller.namespace);
         let room = broadcast.rooms.first().cloned().unwrap_or_default();
         let done = PublishDone { session, namespace, ack_id: ack_id.into(), room, delivered, result: Ok(()) };
-        self.await_publish(io, done, elsewhere, published);
+        self.await_publish(io, done, elsewhere, published, answered);
     }
 
     /// The event that a client wants to be published: `[room, event, ...args]`.
@@ -282,25 +337,31 @@ impl Hub {
         io: &mut EngineIo,
         mut done: PublishDone,
         elsewhere: Vec<oneshot::Receiver<usize>>,
-        mut published: EngineFuture<Result<(), PublishError>>,
+        published: EngineFuture<Result<(), PublishError>>,
+        answered: Option<Result<(), PublishError>>,
     ) {
         if let Some(client) = self.directory.client_mut(done.session.index) {
             client.pending_acks += 1;
         }
         io.counters().acks_pending.add(1);
         // The in-memory engine has its answer ready, and a node with one shard asks no other.
-        let ready = if elsewhere.is_empty() { (&mut published).now_or_never() } else { None };
-        if let Some(result) = ready {
-            done.result = result;
-            return self.on_published(io, &done);
-        }
+        let answered = match answered {
+            Some(result) if elsewhere.is_empty() => {
+                done.result = result;
+                return self.on_published(io, &done);
+            }
+            answered => answered,
+        };
         let inbox = self.inbox();
         tokio::task::spawn_local(async move {
             for reached in elsewhere {
                 // A shard that is full or gone delivers nothing.
                 done.delivered += reached.await.unwrap_or(0);
             }
-            done.result = published.await;
+            done.result = match answered {
+                Some(result) => result,
+                None => published.await,
+            };
             inbox.send(EngineMessage::Application(HubMessage::Published(done)));
         });
     }
@@ -320,9 +381,10 @@ impl Hub {
                 };
                 self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
             }
-            Err(_) => {
-                io.counters().publishes_unavailable.add(1);
-                self.refuse(io, caller, UNAVAILABLE);
+            Err(error) => {
+                let refusal = refusal_of(error);
+                publish_counter(io.counters(), refusal).add(1);
+                self.refuse(io, caller, refusal);
             }
         }
     }

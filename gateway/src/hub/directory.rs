@@ -26,6 +26,8 @@ pub(super) struct Room {
     /// Does what other nodes publish arrive?
     pub(super) subscribed: bool,
     pub(super) waiters: Vec<Waiter>,
+    /// When the waiters are to be looked at.
+    pub(super) deadline_ms: Option<u64>,
 }
 
 /// What a join did.
@@ -37,6 +39,15 @@ pub(super) enum Joined {
     NewRoom(RoomId),
     /// It was in already.
     Already(RoomId),
+}
+
+/// What went with a membership.
+#[derive(Default)]
+pub(super) struct Left {
+    /// The socket's joins that waited for the room's subscription.
+    pub(super) waiters: Vec<Waiter>,
+    /// The room, where that was its last member; it is gone.
+    pub(super) gone: Option<Room>,
 }
 
 /// See the module.
@@ -112,22 +123,22 @@ impl Directory {
         self.insert_member(index, namespace, self.everyone(namespace));
     }
 
-    /// Takes a socket out of its namespace and its rooms; tells which rooms became empty by it and are gone.
-    pub(super) fn disconnect(&mut self, index: u32, namespace: NamespaceId) -> Vec<Room> {
-        let mut emptied = Vec::new();
-        let Some(client) = self.client_mut(index) else { return emptied };
+    /// Takes a socket out of its namespace and its rooms.
+    pub(super) fn disconnect(&mut self, index: u32, namespace: NamespaceId) -> Vec<Left> {
+        let mut left = Vec::new();
+        let Some(client) = self.client_mut(index) else { return left };
         let Some(place) = client.sockets.iter().position(|socket| socket.namespace == namespace) else {
-            return emptied;
+            return left;
         };
         let memberships: SmallVec<[RoomId; 8]> =
             client.sockets[place].memberships.iter().map(|membership| membership.room).collect();
         for room in memberships {
-            emptied.extend(self.remove_member(index, namespace, room));
+            left.extend(self.remove_member(index, namespace, room));
         }
         if let Some(client) = self.client_mut(index) {
             client.sockets.remove(place);
         }
-        emptied
+        left
     }
 
     /// Puts a socket into a room, which is made if need be. `None`: there is no such socket.
@@ -148,12 +159,12 @@ impl Directory {
         Some(Joined::Room(room))
     }
 
-    /// Takes a socket out of a room; `None` where it was not in. A room that became empty comes along.
-    pub(super) fn leave(&mut self, index: u32, namespace: NamespaceId, name: &str) -> Option<Option<Room>> {
+    /// Takes a socket out of a room; `None` where it was not in.
+    pub(super) fn leave(&mut self, index: u32, namespace: NamespaceId, name: &str) -> Option<Left> {
         let room = self.find(namespace, name)?;
         let socket = self.client(index)?.socket(namespace)?;
         socket.memberships.iter().find(|membership| membership.room == room)?;
-        Some(self.remove_member(index, namespace, room))
+        self.remove_member(index, namespace, room)
     }
 
     pub(super) fn find(&self, namespace: NamespaceId, name: &str) -> Option<RoomId> {
@@ -213,6 +224,7 @@ impl Directory {
             members: Vec::new(),
             subscribed: false,
             waiters: Vec::new(),
+            deadline_ms: None,
         });
         let (rooms, hasher) = (&self.rooms, &self.hasher);
         self.names.insert_unique(hash, RoomId(index), |id| {
@@ -231,7 +243,7 @@ impl Directory {
     }
 
     /// The last member takes the place of the one that goes.
-    fn remove_member(&mut self, index: u32, namespace: NamespaceId, room: RoomId) -> Option<Room> {
+    fn remove_member(&mut self, index: u32, namespace: NamespaceId, room: RoomId) -> Option<Left> {
         let memberships = &mut self.client_mut(index)?.socket_mut(namespace)?.memberships;
         let place = memberships.iter().position(|membership| membership.room == room)?;
         let position = memberships.remove(place).position;
@@ -245,16 +257,18 @@ impl Directory {
                 .for_each(|membership| membership.position = position);
         }
         if room == self.everyone(namespace) {
-            return None;
+            return Some(Left::default());
         }
         self.memberships -= 1;
-        if !self.rooms[room.0 as usize].members.is_empty() {
-            return None;
+        let state = &mut self.rooms[room.0 as usize];
+        let waiters = state.waiters.extract_if(.., |waiter| waiter.session.index == index).collect();
+        if !state.members.is_empty() {
+            return Some(Left { waiters, gone: None });
         }
         let gone = self.rooms.remove(room.0 as usize);
         let hash = self.hasher.hash_one((namespace, &*gone.name));
         self.names.find_entry(hash, |&id| id == room).expect("every room has an entry").remove();
-        Some(gone)
+        Some(Left { waiters, gone: Some(gone) })
     }
 }
 
@@ -288,12 +302,31 @@ mod tests {
         assert!(matches!(directory.join(1, MAIN, "news"), Some(Joined::Already(_))));
         assert_eq!(directory.join(1, OTHER, "news"), None, "no socket in that namespace");
         assert_eq!((directory.room_count(), directory.membership_count()), (1, 2));
-        assert!(matches!(directory.leave(0, MAIN, "news"), Some(None)));
+        assert!(directory.leave(0, MAIN, "news").unwrap().gone.is_none());
         assert!(directory.leave(0, MAIN, "news").is_none());
-        let gone = directory.disconnect(1, MAIN);
-        assert_eq!(gone.iter().map(|room| &*room.name).collect::<Vec<_>>(), ["news"]);
+        let left = directory.disconnect(1, MAIN);
+        let gone = left.iter().filter_map(|left| left.gone.as_ref());
+        assert_eq!(gone.map(|room| &*room.name).collect::<Vec<_>>(), ["news"]);
         assert_eq!((directory.room_count(), directory.membership_count()), (0, 0));
         assert_eq!(directory.room(directory.everyone(MAIN)).members, [0, 2]);
+    }
+
+    #[test]
+    fn a_join_that_waits_goes_with_the_membership_that_it_is_for() {
+        let mut directory = Directory::new(1);
+        for index in 0..2 {
+            directory.add_client(session(index));
+            directory.connect(index, MAIN, 0);
+            directory.join(index, MAIN, "news");
+        }
+        let room = directory.find(MAIN, "news").unwrap();
+        for (index, ack_id) in [(0, "a"), (1, "b"), (0, "c")] {
+            let waiter = Waiter { session: session(index), ack_id: ack_id.into(), deadline_ms: 0 };
+            directory.room_mut(room).waiters.push(waiter);
+        }
+        let left = directory.leave(0, MAIN, "news").unwrap();
+        assert_eq!(left.waiters.iter().map(|waiter| &*waiter.ack_id).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(directory.room(room).waiters.len(), 1);
     }
 
     #[test]

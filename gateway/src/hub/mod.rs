@@ -37,6 +37,11 @@ pub(crate) fn send_counted(
     reached
 }
 
+/// What a broadcast holds while it waits.
 fn payload_bytes(broadcast: &Broadcast) -> usize {
-    broadcast.packet.json.len() + broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum::<usize>()
+    /// The broadcast itself, its place in the inbox, and the allocations of its parts.
+    const OVERHEAD_BYTES: usize = 256;
+    let attachments: usize = broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum();
+    let names: usize = broadcast.rooms.iter().chain(&broadcast.except).map(|name| name.len() + 16).sum();
+    broadcast.packet.json.len() + attachments + names + OVERHEAD_BYTES
 }

@@ -1,6 +1,6 @@
 //! The hub of one shard. Owns the shard's [`Directory`]; every change to it goes through here.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use axum::body::Body;
 use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
@@ -80,8 +80,8 @@ pub struct Hub {
     pub(super) subscriber: SubscriberId,
     pub(super) namespace_names: Vec<Arc<str>>,
     pub(super) directory: Directory,
-    /// Deadlines of joins that wait, in order, with their room.
-    pub(super) join_deadlines: VecDeque<(u64, NamespaceId, Arc<str>)>,
+    /// When rooms with joins that wait are to be looked at; one entry for each.
+    pub(super) join_deadlines: BinaryHeap<Reverse<(u64, NamespaceId, Arc<str>)>>,
     pub(super) log: ClientLog,
     broadcasts: Vec<Arc<Broadcast>>,
 }
@@ -94,7 +94,7 @@ impl Hub {
             subscriber: SubscriberId(spec.shard),
             namespace_names: spec.namespaces.iter().map(|namespace| namespace.name.as_str().into()).collect(),
             directory: Directory::new(spec.namespaces.len()),
-            join_deadlines: VecDeque::new(),
+            join_deadlines: BinaryHeap::new(),
             log: ClientLog::new(lines),
             broadcasts: Vec::new(),
             spec,
@@ -155,6 +155,21 @@ impl Hub {
         }
     }
 
+    /// Begins to wait for the attachments of a packet, where its namespace was joined.
+    fn assemble(&mut self, io: &mut EngineIo, session: SessionId, packet: &Packet<'_>, now_ms: u64) {
+        let namespace = self.namespace(packet.namespace);
+        let Some(client) = self.directory.client_mut(session.index) else { return };
+        if namespace.is_none_or(|namespace| client.socket(namespace).is_none()) {
+            return self.fault(io, session, &"a packet for a namespace that was not joined", now_ms);
+        }
+        let assembler = Box::new(Assembler::new(packet));
+        if !io.has_inbound_room(assembler.buffered_bytes()) {
+            return self.fault(io, session, &"no room for its attachments", now_ms);
+        }
+        io.counters().inbound_buffer_bytes.add(assembler.buffered_bytes() as u64);
+        client.assembler = Some(assembler);
+    }
+
     /// CONNECT (wire.md 2.2).
     fn on_connect(&mut self, io: &mut EngineIo, session: SessionId, packet: &Packet<'_>, now_ms: u64) {
         let Some(namespace) = self.namespace(packet.namespace) else {
@@ -183,18 +198,20 @@ impl Hub {
 
     fn disconnect(&mut self, io: &mut EngineIo, session: SessionId, namespace: NamespaceId) {
         let before = self.gauges();
-        for room in self.directory.disconnect(session.index, namespace) {
-            self.room_is_gone(io, &room);
+        for left in self.directory.disconnect(session.index, namespace) {
+            // The socket that these joins were for is gone; there is nobody to answer.
+            self.waiters_are_done(io, &left.waiters);
+            self.room_is_gone(left.gone.as_ref());
         }
         io.counters().sockets.sub(1);
         self.update_gauges(io, before);
     }
 
-    /// Ends the interest in a room that lost its last member. Joins that still waited are answered: they took effect, and
-    /// were undone by what came after them.
-    pub(super) fn room_is_gone(&mut self, io: &mut EngineIo, room: &Room) {
-        self.answer_waiters(io, room.namespace, &room.name, &room.waiters);
-        self.spec.engine.unsubscribe(self.subscriber, &self.namespace_name(room.namespace), &room.name);
+    /// Ends the interest in a room that lost its last member.
+    pub(super) fn room_is_gone(&self, gone: Option<&Room>) {
+        if let Some(room) = gone {
+            self.spec.engine.unsubscribe(self.subscriber, &self.namespace_name(room.namespace), &room.name);
+        }
     }
 
     pub(super) fn ack_is_done(&mut self, session: SessionId) {
@@ -247,13 +264,26 @@ impl Hub {
         self.answer_waiters(io, namespace, name, &waiters);
     }
 
-    fn answer_waiters(&mut self, io: &mut EngineIo, namespace: NamespaceId, room: &str, waiters: &[Waiter]) {
-        io.counters().acks_pending.sub(waiters.len() as u64);
+    /// Answers joins that took effect.
+    pub(super) fn answer_waiters(
+        &mut self,
+        io: &mut EngineIo,
+        namespace: NamespaceId,
+        room: &str,
+        waiters: &[Waiter],
+    ) {
+        self.waiters_are_done(io, waiters);
+        io.counters().joins_ok.add(waiters.len() as u64);
         let answer = Answer { ok: true, room: Some(room), joined: Some(true), ..Answer::default() };
         for waiter in waiters {
-            self.ack_is_done(waiter.session);
-            io.counters().joins_ok.add(1);
             self.answer(io, waiter.session, namespace, Some(&waiter.ack_id), &answer);
+        }
+    }
+
+    pub(super) fn waiters_are_done(&mut self, io: &EngineIo, waiters: &[Waiter]) {
+        io.counters().acks_pending.sub(waiters.len() as u64);
+        for waiter in waiters {
+            self.ack_is_done(waiter.session);
         }
     }
 
@@ -298,29 +328,34 @@ impl Application for Hub {
         };
         match decode(text, &limits) {
             Err(error) => self.fault(io, session, &error, now_ms),
-            Ok(packet) if packet.attachments > 0 => {
-                if let Some(client) = self.directory.client_mut(session.index) {
-                    client.assembler = Some(Box::new(Assembler::new(&packet)));
-                }
-            }
+            Ok(packet) if packet.attachments > 0 => self.assemble(io, session, &packet, now_ms),
             Ok(packet) => self.on_packet(io, session, &packet, Vec::new(), now_ms),
         }
     }
 
     fn on_binary(&mut self, io: &mut EngineIo, session: SessionId, data: &[u8], now_ms: u64) {
         let Some(client) = self.directory.client_mut(session.index) else { return };
-        let Some(assembler) = &mut client.assembler else {
+        let Some(mut assembler) = client.assembler.take() else {
             return self.fault(io, session, &"an attachment without its packet", now_ms);
         };
+        let buffered = &io.counters().inbound_buffer_bytes;
+        buffered.sub(assembler.buffered_bytes() as u64);
         if !assembler.add(data) {
+            if !io.has_inbound_room(assembler.buffered_bytes()) {
+                return self.fault(io, session, &"no room for its attachments", now_ms);
+            }
+            buffered.add(assembler.buffered_bytes() as u64);
+            client.assembler = Some(assembler);
             return;
         }
-        let Some(mut assembler) = client.assembler.take() else { return };
         let attachments = assembler.take_attachments().into_iter().map(Bytes::from).collect();
         self.on_packet(io, session, &assembler.packet(), attachments, now_ms);
     }
 
     fn on_close(&mut self, io: &mut EngineIo, session: SessionId, _reason: CloseReason) {
+        let assembler = self.directory.client_mut(session.index).and_then(|client| client.assembler.take());
+        let buffered_bytes = assembler.map_or(0, |assembler| assembler.buffered_bytes());
+        io.counters().inbound_buffer_bytes.sub(buffered_bytes as u64);
         while let Some(socket) =
             self.directory.client(session.index).and_then(|client| client.sockets.first())
         {
@@ -361,7 +396,7 @@ impl Application for Hub {
     }
 
     fn next_timer_ms(&self) -> Option<u64> {
-        self.join_deadlines.front().map(|&(deadline_ms, ..)| deadline_ms)
+        self.join_deadlines.peek().map(|Reverse((deadline_ms, ..))| *deadline_ms)
     }
 
     fn respond(&self, request: Request<Incoming>) -> Elsewhere {

@@ -32,6 +32,8 @@ pub enum CloseCause {
     Error,
     /// The peer broke RFC 6455; the code was sent.
     Violation(u16),
+    /// There was no room for its incomplete message; code 1013 was sent.
+    NoRoom,
 }
 
 /// Where a connection is in its life.

@@ -131,6 +131,11 @@ impl FrameArena {
         messages
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Gives back the memory of a burst once nothing waits any more.
     pub(super) fn shrink(&mut self) {
         const KEPT_NODES: usize = 1 << 14;

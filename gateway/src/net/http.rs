@@ -15,13 +15,15 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
+use super::write_deadline::WriteDeadline;
+
 /// Request heads are bounded by hyper's read buffer: 16 KiB hold every browser's cookies.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Bounds of an HTTP connection.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpSettings {
-    /// How long a request's head may take, and how long a connection may idle.
+    /// How long a request's head may take, how long a connection may idle, and how long a peer may not read.
     pub header_timeout: Duration,
 }
 
@@ -43,13 +45,15 @@ pub(crate) async fn serve<F, E>(
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service_fn(respond))
+        .serve_connection(
+            TokioIo::new(WriteDeadline::new(stream, settings.header_timeout)),
+            service_fn(respond),
+        )
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,
-        // An error means that the shard is gone, which ends this task as well.
-        _ = stopping.wait_for(|&stopping| stopping) => {
+        () = asked_to_stop(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -58,6 +62,11 @@ pub(crate) async fn serve<F, E>(
         // A peer that goes away or talks garbage is its own affair; hyper has answered where an answer was possible.
         tracing::debug!(%error, "an HTTP connection ended early");
     }
+}
+
+async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the one who could ask is gone; then this task ends as well.
+    let _gone = stopping.wait_for(|&stopping| stopping).await.is_err();
 }
 
 /// Checks the opening handshake of a WebSocket, request line included; gives the value of `Sec-WebSocket-Accept`.
@@ -98,7 +107,7 @@ pub fn switching_protocols(accept: &str) -> Response<Body> {
 /// peer went away first.
 pub async fn upgraded(on_upgrade: OnUpgrade) -> Option<(OwnedFd, Vec<u8>)> {
     let upgraded = on_upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<tokio::net::TcpStream>>().ok()?;
-    let stream = parts.io.into_inner().into_std().ok()?;
+    let parts = upgraded.downcast::<TokioIo<WriteDeadline>>().ok()?;
+    let stream = parts.io.into_inner().into_inner().into_std().ok()?;
     Some((stream.into(), parts.read_buf.to_vec()))
 }

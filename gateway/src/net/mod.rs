@@ -5,6 +5,7 @@ mod connection;
 mod frame;
 pub mod http;
 mod socket_set;
+mod write_deadline;
 
 pub use connection::{CloseCause, ConnectionId};
 pub use frame::Frame;

@@ -43,6 +43,8 @@ pub struct SocketLimits {
     pub max_message_bytes: usize,
     /// Bytes that may wait for one peer.
     pub max_queued_bytes: usize,
+    /// Bytes of incomplete messages that all peers of the shard together may leave here.
+    pub max_inbound_buffer_bytes: usize,
 }
 
 /// What became of a frame.
@@ -140,6 +142,7 @@ impl SocketSet {
             self.connections.remove(index);
             return Err(error.into());
         }
+        self.counters.websockets.add(1);
         Ok(id)
     }
 
@@ -152,15 +155,35 @@ impl SocketSet {
         if volatile && connection.blocked {
             return Enqueued::Dropped;
         }
-        if connection.outbox.queued_bytes() + frame.bytes().len() > self.limits.max_queued_bytes {
+        if !connection.outbox.is_empty() && !self.has_room(id, frame.bytes().len()) {
             return Enqueued::Full;
         }
+        let connection = &mut self.connections[id.index as usize];
         self.arena.push(&mut connection.outbox, frame);
         if !connection.dirty && !connection.blocked {
             connection.dirty = true;
             self.dirty.push_back(id);
         }
         Enqueued::Queued
+    }
+
+    /// May this much more wait for a connection? One frame always may, however large; what a turn has queued for a peer
+    /// that reads is written first.
+    fn has_room(&mut self, id: ConnectionId, bytes: usize) -> bool {
+        let max_queued_bytes = self.limits.max_queued_bytes;
+        let connection = &self.connections[id.index as usize];
+        if connection.outbox.queued_bytes() + bytes <= max_queued_bytes {
+            return true;
+        }
+        if connection.blocked {
+            return false;
+        }
+        if !self.flush_one(id) {
+            self.failed.push(id);
+            return false;
+        }
+        let outbox = &self.connections[id.index as usize].outbox;
+        outbox.is_empty() || outbox.queued_bytes() + bytes <= max_queued_bytes
     }
 
     /// Ends a connection in order: what is queued, then a close frame (without a code where `code` is `None`), then the
@@ -227,7 +250,9 @@ impl SocketSet {
             Ok((0, _)) => self.end(id, CloseCause::Peer),
             Ok((bytes, _)) if connection.phase == Phase::Open => {
                 self.counters.bytes_received.add(bytes as u64);
-                Readiness::Input { id, decoder: std::mem::take(&mut connection.decoder), bytes }
+                let decoder = std::mem::take(&mut connection.decoder);
+                self.counters.inbound_buffer_bytes.sub(decoder.buffered_bytes() as u64);
+                Readiness::Input { id, decoder, bytes }
             }
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Readiness::Nothing,
             Err(_) => self.end(id, CloseCause::Error),
@@ -241,14 +266,25 @@ impl SocketSet {
 
     /// Takes the decoder out, for input that did not come from [`Self::serve`].
     pub(crate) fn take_decoder(&mut self, id: ConnectionId) -> Option<Decoder> {
-        self.open(id).map(|connection| std::mem::take(&mut connection.decoder))
+        let decoder = std::mem::take(&mut self.open(id)?.decoder);
+        self.counters.inbound_buffer_bytes.sub(decoder.buffered_bytes() as u64);
+        Some(decoder)
     }
 
-    /// Puts the decoder back after its events were handled.
-    pub(crate) fn restore(&mut self, id: ConnectionId, decoder: Decoder) {
-        if let Some(connection) = self.open(id) {
-            connection.decoder = decoder;
+    /// Puts the decoder back after its events were handled. False: it holds more of an incomplete message than there is
+    /// room for, and is not kept; the caller closes the connection.
+    pub(crate) fn restore(&mut self, id: ConnectionId, decoder: Decoder) -> bool {
+        let max_bytes = self.limits.max_inbound_buffer_bytes as u64;
+        let counters = Arc::clone(&self.counters);
+        let Some(connection) = self.open(id) else { return true };
+        let bytes = decoder.buffered_bytes() as u64;
+        if bytes > 0 && counters.inbound_buffer_bytes.get() + bytes > max_bytes {
+            counters.inbound_buffer_refused.add(1);
+            return false;
         }
+        counters.inbound_buffer_bytes.add(bytes);
+        connection.decoder = decoder;
+        true
     }
 
     /// Does this connection still take messages?
@@ -314,6 +350,11 @@ impl SocketSet {
         !self.dirty.is_empty() || !self.failed.is_empty()
     }
 
+    #[cfg(test)]
+    fn arena_is_empty(&self) -> bool {
+        self.arena.is_empty()
+    }
+
     fn open(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.index as usize)?;
         (connection.generation == id.generation && connection.phase == Phase::Open).then_some(connection)
@@ -366,6 +407,8 @@ impl SocketSet {
         }
         // Dropping the socket closes it, which also takes it out of the epoll set: no other descriptor refers to it.
         let mut connection = self.connections.remove(index);
+        self.counters.websockets.sub(1);
+        self.counters.inbound_buffer_bytes.sub(connection.decoder.buffered_bytes() as u64);
         let lost = self.arena.clear(&mut connection.outbox);
         self.counters.messages_lost_on_close.add(lost);
     }
@@ -397,4 +440,58 @@ fn register(
     flags: EventFlags,
 ) -> rustix::io::Result<()> {
     epoll::modify(epoll, &connection.socket, EventData::new_u64(id.token()), flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn set_with_a_peer(max_queued_bytes: usize) -> (SocketSet, ConnectionId, UnixStream) {
+        let limits =
+            SocketLimits { max_message_bytes: 1024, max_queued_bytes, max_inbound_buffer_bytes: 1024 };
+        let mut set = SocketSet::new(limits, Arc::default()).unwrap();
+        let (ours, peer) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let id = set.insert(ours.into(), 0).unwrap();
+        (set, id, peer)
+    }
+
+    #[test]
+    fn one_frame_may_be_larger_than_the_bound_of_the_queue() {
+        let (mut set, id, _peer) = set_with_a_peer(1000);
+        assert_eq!(set.enqueue(id, &Frame::new(vec![0; 5000], 1), false), Enqueued::Queued);
+        assert_eq!(
+            set.enqueue(id, &Frame::new(vec![0; 5000], 1), false),
+            Enqueued::Queued,
+            "a peer that reads"
+        );
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_gets_up_to_the_bound_and_no_volatile_messages() {
+        let (mut set, id, _peer) = set_with_a_peer(100_000);
+        let frame = Frame::new(vec![0; 10_000], 1);
+        let mut queued = 0;
+        while set.enqueue(id, &frame, false) == Enqueued::Queued {
+            queued += 1;
+            assert!(queued < 10_000, "the bound is never met");
+        }
+        assert!(set.queued_bytes(id) <= 100_000);
+        assert_eq!(set.enqueue(id, &frame, true), Enqueued::Dropped);
+        set.abort(id);
+        assert_eq!(set.enqueue(id, &frame, false), Enqueued::Gone);
+        assert!(set.counters.messages_lost_on_close.get() > 0 && set.arena_is_empty());
+    }
+
+    #[test]
+    fn a_failed_write_is_told_once() {
+        let (mut set, id, peer) = set_with_a_peer(1000);
+        drop(peer);
+        set.enqueue(id, &Frame::new(*b"x", 1), false);
+        set.flush(1);
+        assert_eq!(set.take_failed(), Some((id, 0)));
+        assert!(set.take_failed().is_none() && set.is_empty());
+    }
 }

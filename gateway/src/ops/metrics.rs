@@ -58,6 +58,21 @@ fn node_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             vec![("", sum(crate::runtime::Inbox::refused_total))],
         ),
         (
+            gauge(
+                "broadgate_http_connections",
+                "Connections that speak HTTP now; WebSockets are not counted.",
+                "",
+            ),
+            vec![("", node.places.http_connections() as u64)],
+        ),
+        (
+            counter(
+                "broadgate_accept_pauses_total",
+                "Times that new connections had to wait because there was no room.",
+            ),
+            vec![("", node.places.pauses_total())],
+        ),
+        (
             gauge("broadgate_limit", "The bounds in force, by their name in [limits] and [engine].", "limit"),
             limits(&node.settings),
         ),
@@ -77,6 +92,7 @@ fn limits(settings: &Settings) -> Vec<Sample> {
         ("max_pending_acks", limits.max_pending_acks),
         ("max_rooms_per_publish", limits.max_rooms_per_publish),
         ("max_shard_inbox_bytes", limits.max_shard_inbox_bytes),
+        ("max_inbound_buffer_bytes", limits.max_inbound_buffer_bytes),
         ("max_http_connections", limits.max_http_connections),
         ("max_client_log_lines_per_second", limits.max_client_log_lines_per_second as usize),
         ("max_payload_bytes", settings.engine.max_payload_bytes),

@@ -3,18 +3,56 @@
 mod metrics;
 mod publish;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::{get, post},
 };
 use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use tower::ServiceExt;
 
-use crate::node::{Node, NotReady};
+use crate::{
+    net::{self, http::HttpSettings},
+    node::{Node, NotReady},
+};
+
+/// Connections of operators at one time; more wait.
+const MAX_CONNECTIONS: usize = 256;
+/// How long their requests' heads, and idle connections, may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves the ops listener until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let never = watch::Sender::new(false);
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
+        let Ok(stream) = accepted else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (router, stopping) = (router.clone(), never.subscribe());
+        tokio::spawn(async move {
+            let settings = HttpSettings { header_timeout: HEADER_TIMEOUT };
+            net::http::serve(stream, settings, stopping, |request| {
+                let answer = router.clone().oneshot(request.map(Body::new));
+                async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            })
+            .await;
+            drop(place);
+        });
+    }
+}
 
 /// Everything under the ops listener.
 pub(crate) fn router(node: Arc<Node>) -> Router {

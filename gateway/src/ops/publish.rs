@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use broadgate_adapter::{Broadcast, EventPacket, Flags};
+use broadgate_adapter::{Broadcast, EventPacket, Flags, PublishError};
 use broadgate_protocol::socketio::is_reserved_event;
 use serde::{Deserialize, Deserializer};
 use serde_json::{json, value::RawValue};
@@ -78,6 +78,10 @@ pub(super) async fn publish(State(node): State<Arc<Node>>, body: Bytes) -> Respo
     };
     match node.publish(broadcast).await {
         (delivered, Ok(())) => Json(json!({ "ok": true, "delivered": delivered })).into_response(),
+        (_, Err(error @ PublishError::Invalid(_))) => {
+            let answer = json!({ "ok": false, "error": "invalid_argument", "message": error.to_string() });
+            (StatusCode::BAD_REQUEST, Json(answer)).into_response()
+        }
         (delivered, Err(error)) => {
             let answer = json!({
                 "ok": false,

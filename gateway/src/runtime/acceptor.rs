@@ -1,29 +1,70 @@
 //! Accepts connections and deals them to the shards in turn: long-lived connections never move, so an even start is
 //! what keeps shards even.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{Inbox, inbox::Delivery};
 
-/// Bounds of the acceptor.
-#[derive(Debug, Clone, Copy)]
-pub struct AcceptorSettings {
-    /// Connections that speak HTTP at one time; more wait in the kernel's backlog.
-    pub max_http_connections: usize,
+/// How long accepting rests where there is no room.
+const PAUSE: Duration = Duration::from_millis(50);
+/// At most one log line about that in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The places that connections take, and how many are taken. While there is none, new connections wait in the kernel's
+/// backlog.
+#[derive(Debug)]
+pub struct Places {
+    http: Arc<Semaphore>,
+    max_http_connections: usize,
+    max_descriptors: usize,
+    pauses: AtomicU64,
 }
 
-/// Accepts until the future is dropped.
+impl Places {
+    /// `max_http_connections` at one time, and no more than `max_descriptors` connections of any kind.
+    pub fn new(max_http_connections: usize, max_descriptors: usize) -> Self {
+        let http = Arc::new(Semaphore::new(max_http_connections));
+        Self { http, max_http_connections, max_descriptors, pauses: AtomicU64::new(0) }
+    }
+
+    /// Connections that speak HTTP now.
+    pub fn http_connections(&self) -> usize {
+        self.max_http_connections - self.http.available_permits()
+    }
+
+    /// Times that accepting had to rest because there was no room.
+    pub fn pauses_total(&self) -> u64 {
+        self.pauses.load(Ordering::Relaxed)
+    }
+}
+
+/// Accepts until the future is dropped. `websockets` tells how many connections are WebSockets by now.
 pub async fn accept<M: Send + 'static>(
     listener: TcpListener,
     inboxes: Arc<[Inbox<M>]>,
-    settings: AcceptorSettings,
+    places: Arc<Places>,
+    websockets: impl Fn() -> usize,
 ) {
-    let places = Arc::new(Semaphore::new(settings.max_http_connections));
     let mut turn = 0_usize;
+    let mut logged = None;
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        if places.http_connections() + websockets() >= places.max_descriptors {
+            pause(&places, &mut logged, &"as many connections are open as there are descriptors for").await;
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places.http).try_acquire_owned() else {
+            pause(&places, &mut logged, &"limits.max_http_connections is reached").await;
+            continue;
+        };
         match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => {
                 // Only latency depends on it.
@@ -31,20 +72,25 @@ pub async fn accept<M: Send + 'static>(
                 turn = turn.wrapping_add(1);
                 inboxes[turn % inboxes.len()].deliver(Delivery::Accepted(stream, peer, place));
             }
-            Err(error) => pause(&error).await,
+            Err(error) if is_of_the_peer(&error) => {}
+            // Out of descriptors or memory: accepting again at once would only spin.
+            Err(error) => pause(&places, &mut logged, &error).await,
         }
     }
 }
 
-/// Out of descriptors or memory: accepting again at once would only spin.
-async fn pause(error: &io::Error) {
-    let of_the_peer = matches!(
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    );
-    if of_the_peer {
-        return;
+    )
+}
+
+async fn pause(places: &Places, logged: &mut Option<Instant>, reason: &(dyn std::fmt::Display + Sync)) {
+    places.pauses.fetch_add(1, Ordering::Relaxed);
+    if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+        *logged = Some(Instant::now());
+        tracing::warn!(%reason, "new connections have to wait");
     }
-    tracing::error!(%error, "cannot accept connections; trying again");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(PAUSE).await;
 }

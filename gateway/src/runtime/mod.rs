@@ -4,6 +4,6 @@ mod acceptor;
 mod inbox;
 mod shard;
 
-pub use acceptor::{AcceptorSettings, accept};
+pub use acceptor::{Places, accept};
 pub use inbox::{Inbox, InboxFull, Mailbox, inboxes};
 pub use shard::{HttpSettings, Service, Shard, ShardSpec, ShardThread, feed, spawn};

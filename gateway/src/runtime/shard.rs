@@ -33,6 +33,9 @@ const MESSAGES_PER_TURN: usize = 1024;
 /// 512 sends are about 2 ms.
 const WRITES_PER_TURN: usize = 512;
 
+/// The registered close code for a server that has no room right now.
+const CLOSE_TRY_AGAIN_LATER: u16 = 1013;
+
 /// What runs on a shard. All calls come from the shard's thread, one at a time; none may block.
 pub trait Service: Sized + 'static {
     /// What other threads send to it.
@@ -126,6 +129,7 @@ pub fn feed<S: Service>(service: &mut S, id: ConnectionId, mut early: Vec<u8>, n
 }
 
 /// How to make a shard.
+#[derive(Debug, Clone, Copy)]
 pub struct ShardSpec {
     /// Its number, for the thread's name.
     pub number: usize,
@@ -152,29 +156,40 @@ impl<M: Send + 'static> ShardThread<M> {
     }
 }
 
-/// Starts a shard's thread; `build` makes its service there.
+/// Starts a shard's thread; `build` makes its service there, before this returns.
 ///
 /// # Errors
-/// The thread could not be started.
+/// The thread could not be started, or `build` failed.
 pub fn spawn<S: Service>(
     spec: ShardSpec,
     mailbox: Mailbox<S::Message>,
     build: impl FnOnce() -> io::Result<S> + Send + 'static,
 ) -> io::Result<ShardThread<S::Message>> {
     let inbox = mailbox.inbox.clone();
+    let (built, result) = std::sync::mpsc::channel();
     let thread = thread::Builder::new().name(format!("shard-{}", spec.number)).spawn(move || {
-        if let Err(error) = run(&spec, mailbox, build) {
+        let (runtime, shard, watch) = match start(build) {
+            Ok(started) => started,
+            Err(error) => {
+                // The thread that waits for this is the one that called.
+                let _told = built.send(Err(error));
+                return;
+            }
+        };
+        let _told = built.send(Ok(()));
+        if let Err(error) = LocalSet::new().block_on(&runtime, drive(shard, watch, mailbox, spec.http)) {
             tracing::error!(%error, shard = spec.number, "a shard ended");
         }
     })?;
+    result
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread of a shard panicked as it started")))?;
     Ok(ShardThread { inbox, thread })
 }
 
-fn run<S: Service>(
-    spec: &ShardSpec,
-    mailbox: Mailbox<S::Message>,
+fn start<S: Service>(
     build: impl FnOnce() -> io::Result<S>,
-) -> io::Result<()> {
+) -> io::Result<(tokio::runtime::Runtime, Shard<S>, OwnedFd)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut service = build()?;
     let watch = service.sockets().watch()?;
@@ -186,7 +201,7 @@ fn run<S: Service>(
         http_connections: Cell::new(0),
         stopping: watch::Sender::new(false),
     }));
-    LocalSet::new().block_on(&runtime, drive(shard, watch, mailbox, spec.http))
+    Ok((runtime, shard, watch))
 }
 
 /// The buffers that a shard uses again in each turn.
@@ -211,17 +226,22 @@ async fn drive<S: Service>(
         deliveries: Vec::with_capacity(MESSAGES_PER_TURN),
         messages: Vec::with_capacity(MESSAGES_PER_TURN),
     };
-    loop {
-        if shard.is_drained() {
-            return Ok(());
-        }
+    // Is there more to do at once? Then the other tasks of the thread (HTTP, answers that come later) get their turn and
+    // nobody waits: a peer that never stops sending would otherwise keep this task running for ever.
+    let mut busy = false;
+    while !shard.is_drained() {
         let mut ready = None;
-        tokio::select! {
-            _ = receiver.recv_many(&mut scratch.deliveries, MESSAGES_PER_TURN) => {}
-            guard = watch.readable() => ready = Some(guard?),
-            () = shard.0.wake.notified() => {}
-            () = sleep_until(&shard) => {}
+        if busy {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::select! {
+                _ = receiver.recv_many(&mut scratch.deliveries, MESSAGES_PER_TURN) => {}
+                guard = watch.readable() => ready = Some(guard?),
+                () = shard.0.wake.notified() => {}
+                () = sleep_until(&shard) => {}
+            }
         }
+        // What arrives while a big broadcast is being written joins the queues of those who still wait for it.
         while scratch.deliveries.len() < MESSAGES_PER_TURN
             && let Ok(delivery) = receiver.try_recv()
         {
@@ -232,18 +252,9 @@ async fn drive<S: Service>(
         if let (Some(mut guard), false) = (ready, sockets_were_ready) {
             guard.clear_ready();
         }
-        while shard.0.service.borrow_mut().sockets().has_dirty() {
-            // What arrives while a big broadcast is being written joins the queues of those who still wait for it.
-            tokio::task::yield_now().await;
-            while scratch.deliveries.len() < MESSAGES_PER_TURN
-                && let Ok(delivery) = receiver.try_recv()
-            {
-                scratch.deliveries.push(delivery);
-            }
-            sort_out(&shard, &inbox, &mut scratch, http);
-            turn(&shard, &mut scratch);
-        }
+        busy = sockets_were_ready || shard.0.service.borrow_mut().sockets().has_dirty();
     }
+    Ok(())
 }
 
 /// Starts what was accepted, and collects what is for the service.
@@ -329,7 +340,13 @@ fn decode<S: Service>(
     let mut rest = input;
     loop {
         match decoder.next(Role::Server, max_message_bytes, &mut rest) {
-            Ok(None) => return service.sockets().restore(id, decoder),
+            Ok(None) => {
+                if !service.sockets().restore(id, decoder) {
+                    service.sockets().close(id, Some(CLOSE_TRY_AGAIN_LATER), now_ms);
+                    service.on_closed(id, tag, CloseCause::NoRoom, now_ms);
+                }
+                return;
+            }
             Ok(Some(event)) => service.on_event(id, tag, event, now_ms),
             Err(violation) => {
                 service.sockets().close(id, Some(violation.close_code()), now_ms);

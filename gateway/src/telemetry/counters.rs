@@ -75,6 +75,15 @@ shard_counters! {
         sessions_polling "polling",
         sessions_websocket "websocket",
     }
+    Gauge "broadgate_websocket_connections" "WebSockets that are open, those that probe or close included." "" {
+        websockets "",
+    }
+    Gauge "broadgate_inbound_buffer_bytes" "Bytes of clients' messages that are not complete yet." "" {
+        inbound_buffer_bytes "",
+    }
+    Counter "broadgate_inbound_buffer_refused_total" "Messages refused because limits.max_inbound_buffer_bytes was reached." "" {
+        inbound_buffer_refused "",
+    }
     Counter "broadgate_connections_opened_total" "Engine.IO sessions opened, by their first transport." "transport" {
         opened_polling "polling",
         opened_websocket "websocket",
@@ -116,7 +125,7 @@ shard_counters! {
     Counter "broadgate_bytes_received_total" "Bytes received from clients, framing included." "" {
         bytes_received "",
     }
-    Counter "broadgate_bytes_sent_total" "Bytes sent to clients, framing included." "" {
+    Counter "broadgate_bytes_sent_total" "Bytes sent to clients: WebSocket frames, and poll bodies before compression." "" {
         bytes_sent "",
     }
     Counter "broadgate_messages_received_total" "Engine.IO messages received from clients." "" {
