@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     Broadcast,
     redis::{Server, StartError},
-    wire::{self, Channels, EncodeError},
+    wire::{self, Channels, EncodeError, Limits},
 };
 
 /// What emitters call themselves instead of a node's uid, so that no node takes their messages for its own.
@@ -40,11 +40,13 @@ pub enum EmitError {
 /// Writes a broadcast for any client of Redis to publish. `prefix` is the cluster's, `socket.io` by default.
 ///
 /// # Errors
-/// If the event is no valid JSON, or names an attachment that is not there.
+/// If the event is no valid JSON, names an attachment that is not there, or is beyond what nodes take by default.
 pub fn encode(prefix: &str, broadcast: &Broadcast) -> Result<Publication, EncodeError> {
+    // Node.js servers have no bound on the depth, and Broadgate nodes none that JSON from here could pass.
+    let limits = Limits { max_depth: 128, ..Limits::default() };
     Ok(Publication {
         channel: Channels::new(prefix).publish(&broadcast.namespace, &broadcast.rooms),
-        payload: wire::encode_tuple(EMITTER_UID, broadcast)?,
+        payload: wire::encode_tuple(EMITTER_UID, broadcast, &limits)?,
     })
 }
 

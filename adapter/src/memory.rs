@@ -19,11 +19,13 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,
     counters::Counters,
+    wire::{self, Limits},
 };
 
 /// What the engines of one process share. Cloning gives another handle of the same bus.
 #[derive(Clone, Default)]
 pub struct MemoryBus {
+    limits: Limits,
     // Replaced as a whole when a node comes or goes, so that a publish holds no lock while sinks run.
     nodes: Arc<RwLock<Arc<[Arc<Node>]>>>,
 }
@@ -52,6 +54,12 @@ impl MemoryBus {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A bus without nodes, on which a message may hold so much.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Node>>)) {
@@ -92,6 +100,11 @@ impl Node {
 
 impl Engine for MemoryEngine {
     fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>> {
+        // A node must behave the same alone and in a cluster, so this asks the codec that a cluster would use.
+        if let Err(error) = wire::encode_tuple("", &broadcast, &self.bus.limits) {
+            self.node.counters.publish_failed.increment();
+            return Box::pin(ready(Err(PublishError::Invalid(error.to_string()))));
+        }
         if !self.running.load(Ordering::Acquire) {
             self.node.counters.publish_failed.increment();
             return Box::pin(ready(Err(PublishError::LinkDown)));

@@ -11,10 +11,11 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, RedisConfig, RedisEngine,
-    SubscriberId, emitter,
+    Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, PublishError, RedisConfig,
+    RedisEngine, SubscriberId, emitter,
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use support::{Recorder, event, eventually, join, numbered, redis_server::RedisServer};
 
 const SHARD: SubscriberId = SubscriberId(0);
@@ -123,6 +124,7 @@ on_every_engine! {
     several_rooms_and_everyone_reach_every_node
     subscribing_is_idempotent_and_per_subscriber
     after_shutdown_nothing_is_published
+    what_can_never_be_published_is_refused_at_once
 }
 
 async fn a_broadcast_reaches_the_other_node_whole(cluster: Cluster) {
@@ -233,6 +235,37 @@ async fn subscribing_is_idempotent_and_per_subscriber(cluster: Cluster) {
     eventually("the message", || !cluster.b.recorder.json().is_empty()).await;
     cluster.settle().await;
     assert_eq!(cluster.b.recorder.json(), [r#"["message",1]"#]);
+}
+
+async fn what_can_never_be_published_is_refused_at_once(cluster: Cluster) {
+    let with_attachments = |json: &str, count| {
+        let mut broadcast = (*event(&[], &[], json)).clone();
+        broadcast.packet.attachments = vec![Bytes::from_static(b"1"); count];
+        Arc::new(broadcast)
+    };
+    let placeholder = r#"{"_placeholder":true,"num":0}"#;
+    for broadcast in [
+        event(&[], &[], "[\"e\""),
+        event(&[], &[], "[1]"),
+        event(&[], &[], "[\"connect\"]"),
+        event(&[], &[], &format!("[\"e\",{}{}]", "[".repeat(64), "]".repeat(64))),
+        event(&[], &[], &format!("[\"e\",\"{}\"]", "x".repeat(8 << 20))),
+        event(&[&"x".repeat(1025)], &[], "[\"e\"]"),
+        event(&[], &["a"; 1025], "[\"e\"]"),
+        with_attachments(&format!("[\"e\",{placeholder},{{\"_placeholder\":1}}]"), 1),
+        with_attachments(&format!("[\"e\"{}]", format!(",{placeholder}").repeat(11)), 11),
+    ] {
+        let published = cluster.a.engine.publish(broadcast);
+        let at_once = published.now_or_never();
+        assert!(matches!(at_once, Some(Err(PublishError::Invalid(_)))), "{at_once:?}");
+    }
+    cluster.settle().await;
+    assert_eq!(cluster.b.recorder.json(), Vec::<String>::new());
+    assert_eq!(cluster.a.engine.metrics().publish_failed_total, 9);
+    // The link does not matter for it.
+    cluster.a.engine.shutdown().await;
+    let at_once = cluster.a.engine.publish(event(&[], &[], "[1]")).now_or_never();
+    assert!(matches!(at_once, Some(Err(PublishError::Invalid(_)))), "{at_once:?}");
 }
 
 async fn after_shutdown_nothing_is_published(cluster: Cluster) {

@@ -79,7 +79,8 @@ fn nodes_messages_are_published_where_node_publishes_them() {
 fn what_we_write_is_what_the_node_adapter_writes() {
     let mut whole = 0;
     for vector in Vector::all().into_iter().filter(|vector| vector.survives_json) {
-        let written = hex_of(&encode_tuple(&vector.uid, &vector.broadcast()).expect("it is valid"));
+        let written =
+            hex_of(&encode_tuple(&vector.uid, &vector.broadcast(), &Limits::default()).expect("it is valid"));
         if vector.uid == "emitter" {
             // The emitter has another order of the options than the adapter, whose order is ours.
             let rooms = vector.hex.rfind("a5726f6f6d73").expect("it has the key rooms");

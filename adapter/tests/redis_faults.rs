@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broadgate_adapter::{Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId};
+use broadgate_adapter::{
+    Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId, wire::Limits,
+};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use support::{DEADLINE, Recorder, event, eventually, join, numbered, redis_server::RedisServer};
@@ -291,8 +293,8 @@ async fn a_link_that_is_cut_is_noticed_at_once() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_by_the_publisher() {
     let server = RedisServer::start();
-    let node =
-        start_with(RedisConfig { max_message_bytes: 1000, ..RedisConfig::new(server.url(), "nodeA_", "A") });
+    let limits = Limits { max_message_bytes: 1000, ..Limits::default() };
+    let node = start_with(RedisConfig { limits, ..RedisConfig::new(server.url(), "nodeA_", "A") });
     node.ready().await;
     let large = event(&[], &[], &format!("[\"large\",\"{}\"]", "x".repeat(1000)));
     let published = node.engine.publish(large);

@@ -3,7 +3,9 @@
 
 use broadgate_adapter::{
     Broadcast, EventPacket, Flags,
-    wire::{ChannelName, Channels, DecodeError, Inbound, Limits, decode, decode_tuple, encode_tuple},
+    wire::{
+        ChannelName, Channels, DecodeError, EncodeError, Inbound, Limits, decode, decode_tuple, encode_tuple,
+    },
 };
 
 const EVERYONE: ChannelName<'_> = ChannelName { namespace: "/", room: None };
@@ -241,7 +243,7 @@ fn every_beginning_of_a_message_is_refused() {
             attachments: vec![vec![1, 2, 3].into()],
         },
     };
-    let payload = encode_tuple("x", &broadcast).expect("it is valid");
+    let payload = encode_tuple("x", &broadcast, &Limits::default()).expect("it is valid");
     assert_eq!(read(&payload).expect("it is whole"), broadcast);
     for length in 0..payload.len() {
         refused(&payload[..length]);
@@ -397,7 +399,7 @@ fn json_becomes_the_smallest_msgpack() {
             flags: Flags::default(),
             packet: EventPacket { json: format!("[\"e\",{json}]").into(), attachments: Vec::new() },
         };
-        let written = encode_tuple("x", &broadcast).expect(json);
+        let written = encode_tuple("x", &broadcast, &Limits::default()).expect(json);
         let expected =
             [b"\x93\xa1x\x83\xa4type\x02\xa4data\x92\xa1e".as_slice(), msgpack, b"\xa3nsp\xa1/"].concat();
         assert!(written.starts_with(&expected), "{json}: {written:02x?}");
@@ -422,7 +424,100 @@ fn events_that_cannot_be_written_are_refused() {
             flags: Flags::default(),
             packet,
         };
-        assert!(encode_tuple("x", &broadcast).is_err(), "{json}");
+        assert!(encode_tuple("x", &broadcast, &Limits::default()).is_err(), "{json}");
+    }
+}
+
+/// An event in `/` with the rooms `rooms`.
+fn event(json: &str, attachments: &[&[u8]], rooms: &[&str]) -> Broadcast {
+    Broadcast {
+        namespace: "/".into(),
+        rooms: rooms.iter().map(|&room| room.into()).collect(),
+        except: Vec::new(),
+        flags: Flags::default(),
+        packet: EventPacket {
+            json: json.into(),
+            attachments: attachments.iter().map(|data| data.to_vec().into()).collect(),
+        },
+    }
+}
+
+#[test]
+fn what_a_peer_would_refuse_is_not_written() {
+    let limits = Limits {
+        max_message_bytes: 300,
+        max_json_bytes: 300,
+        max_depth: 3,
+        max_attachments: 2,
+        max_rooms: 2,
+        max_room_bytes: 4,
+    };
+    let write = |json: &str, attachments: &[&[u8]], rooms: &[&str]| {
+        let written = encode_tuple("x", &event(json, attachments, rooms), &limits)?;
+        let read = decode_tuple(&written, "own", "/", &limits);
+        assert!(matches!(read, Ok(Inbound::Broadcast(_))), "{json}: {read:?}");
+        Ok::<_, EncodeError>(())
+    };
+    let two = r#"["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#;
+    let rows: &[(&str, &[&[u8]], &[&str])] = &[
+        (r#"["e",[[1]],{"a":{}}]"#, &[], &["abcd", ""]),
+        (two, &[b"1"], &[]),
+        // A placeholder is no object to a receiver.
+        (r#"["e",[[{"_placeholder":true,"num":0}]]]"#, &[b"1"], &[]),
+        (r#"["e",{"_placeholder":true,"num":0,"a":{"_placeholder":true,"num":0}},[]]"#, &[b"1"], &[]),
+        (r#"["e",{"_placeholder":true,"num":0,"a":{"_placeholder":0}}]"#, &[b"1"], &[]),
+        (r#"["e",{"_placeholder":true,"num":9}]"#, &[], &[]),
+        // No attachment is referred to, so none is written.
+        (r#"["e",{"_placeholder":1}]"#, &[b"1"], &[]),
+        (&format!(r#"["e","{}"]"#, r"\u0001".repeat(48)), &[], &[]),
+    ];
+    for (json, attachments, rooms) in rows {
+        write(json, attachments, rooms).expect(json);
+    }
+    let rows: &[(&str, &[&[u8]], &[&str], &str)] = &[
+        (r#"["e",[[[]]]]"#, &[], &[], "deeper than 3"),
+        (r#"["e",[[{}]]]"#, &[], &[], "deeper than 3"),
+        (r#"["e",[[{"_placeholder":true,"num":0}]]]"#, &[], &[], "deeper than 3"),
+        (&two.replace(']', r#",{"_placeholder":true,"num":0}]"#), &[b"1"], &[], "more than 2 binary"),
+        (r#"["e",{"_placeholder":true,"num":0},{"_placeholder":1}]"#, &[b"1"], &[], "_placeholder"),
+        (r#"["e",{"\u005fplaceholder":1},{"_placeholder":true,"num":0}]"#, &[b"1"], &[], "_placeholder"),
+        (r#"["e"]"#, &[], &["a", "b", "c"], "more than 2 rooms"),
+        (r#"["e"]"#, &[], &["abcde"], "longer than 4 bytes"),
+        (&format!(r#"["e","{}"]"#, "x".repeat(300)), &[], &[], "larger than 300 bytes"),
+        (&format!(r#"["e",{{"{}":1}}]"#, "x".repeat(300)), &[], &[], "larger than 300 bytes"),
+        (&format!(r#"["e"{}]"#, ",0".repeat(300)), &[], &[], "larger than 300 bytes"),
+        (&format!(r#"["e"{}]"#, ",1e20".repeat(14)), &[], &[], "larger than 300 bytes as JSON"),
+        (&format!(r#"["e","{}"]"#, r"\u0001".repeat(49)), &[], &[], "larger than 300 bytes as JSON"),
+        (two, &[&[0; 200]], &[], "larger than 300 bytes"),
+        (r#"["disconnect"]"#, &[], &[], "reserved"),
+        ("[]", &[], &[], "non-empty array"),
+        ("{}", &[], &[], "non-empty array"),
+        ("[1]", &[], &[], "name must be text"),
+    ];
+    for (json, attachments, rooms, reason) in rows {
+        let text = write(json, attachments, rooms).expect_err(json).to_string();
+        assert!(text.contains(reason), "{json}: {text}, not {reason}");
+    }
+}
+
+/// One attachment that many placeholders stand for would take memory many times over. The damage after the limit shows
+/// that nothing is written any more from there on.
+#[test]
+fn writing_and_reading_end_where_the_limit_is_passed() {
+    let limits = Limits { max_attachments: usize::MAX, ..Limits::default() };
+    let placeholders = r#",{"_placeholder":true,"num":0}"#.repeat(20);
+    let json = format!(r#"["e"{placeholders} no JSON"#);
+    let written = encode_tuple("x", &event(&json, &[&[0; 900_000]], &[]), &limits);
+    let Err(EncodeError::Refused(DecodeError::TooBig { .. })) = written else { panic!("{written:?}") };
+
+    let limits = Limits { max_json_bytes: 1_000_000, ..Limits::default() };
+    let control_characters = [b"\xdb\x00\x04\x00\x00".as_slice(), &[1; 0x4_0000]].concat();
+    let not_utf8 = [b"\xdb\x00\x08\x00\x00".as_slice(), &[0xff; 0x8_0000]].concat();
+    for text in [control_characters, not_utf8] {
+        for argument in [[b"\x92".as_slice(), &text, b"\xc1"].concat(), [b"\x81", &*text, b"\xc1"].concat()] {
+            let read = decode(&with_argument(&argument), "own", EVERYONE, &limits);
+            assert!(matches!(read, Err(DecodeError::JsonTooBig { .. })), "{read:?}");
+        }
     }
 }
 

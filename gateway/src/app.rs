@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use broadgate_adapter::{Engine, EventSink, MemoryBus, MemoryEngine, RedisConfig, RedisEngine};
+use broadgate_adapter::{Engine, EventSink, MemoryBus, MemoryEngine, RedisConfig, RedisEngine, wire};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -34,6 +34,9 @@ const LISTEN_BACKLOG: u32 = 4096;
 const ENGINE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Descriptors that are not clients': listeners, epoll sets, links to Redis, files, and up to 256 of operators.
 const RESERVED_DESCRIPTORS: usize = 320;
+
+/// Arrays and objects inside each other in one event: what the JSON parser takes.
+const MAX_JSON_DEPTH: usize = 128;
 
 /// Runs a node until it is told to stop by SIGTERM or SIGINT.
 ///
@@ -121,7 +124,9 @@ fn start_engine(
 ) -> anyhow::Result<Arc<dyn Engine>> {
     let sink: Arc<dyn EventSink> = Arc::new(ShardSink { shards: Arc::clone(shards) });
     match &settings.adapter {
-        AdapterSettings::Memory => Ok(MemoryEngine::start(&MemoryBus::new(), sink)),
+        AdapterSettings::Memory => {
+            Ok(MemoryEngine::start(&MemoryBus::with_limits(message_limits(settings)), sink))
+        }
         AdapterSettings::Redis(redis) => {
             let config = redis_config(settings, redis, node);
             Ok(RedisEngine::start(config, sink).context("the adapter (adapter.redis)")?)
@@ -135,9 +140,24 @@ fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> Red
     config.namespaces = settings.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
     config.unsubscribe_delay = redis.unsubscribe_delay;
     config.publish_timeout = redis.publish_timeout;
-    // Base64, escapes and the envelope may make a message of the largest payload bigger.
-    config.max_message_bytes = config.max_message_bytes.max(settings.engine.max_payload_bytes * 4);
+    config.limits = message_limits(settings);
     config
+}
+
+/// Never narrower than what clients and the ops API may publish, or one node would deliver what the others refuse.
+fn message_limits(settings: &Settings) -> wire::Limits {
+    let (defaults, limits) = (wire::Limits::default(), &settings.limits);
+    // Numbers as doubles, escapes and the envelope may make a message of the largest payload bigger.
+    let max_message_bytes = defaults.max_message_bytes.max(settings.engine.max_payload_bytes.saturating_mul(4));
+    wire::Limits {
+        max_message_bytes,
+        max_json_bytes: max_message_bytes.saturating_mul(2),
+        max_depth: MAX_JSON_DEPTH,
+        max_attachments: defaults.max_attachments.max(limits.max_attachments),
+        // The ops API's `room` comes on top of its `rooms`.
+        max_rooms: defaults.max_rooms.max(limits.max_rooms_per_publish + 1),
+        max_room_bytes: defaults.max_room_bytes.max(limits.max_room_name_bytes),
+    }
 }
 
 fn start_shards(

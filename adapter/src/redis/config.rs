@@ -29,8 +29,9 @@ pub struct RedisConfig {
     pub ping_interval: Duration,
     /// How long Redis may take to answer such a check.
     pub ping_timeout: Duration,
-    /// Bytes of a received or published message at most.
-    pub max_message_bytes: usize,
+    /// What a received or published message may hold at most; the same on every node, or what one publishes another
+    /// refuses.
+    pub limits: Limits,
     /// Bytes that wait for Redis to take them at most; beyond, a publish fails.
     pub max_publish_queue_bytes: usize,
 }
@@ -51,16 +52,8 @@ impl RedisConfig {
             connect_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(1),
             ping_timeout: Duration::from_secs(3),
-            max_message_bytes: 8 << 20,
+            limits: Limits::default(),
             max_publish_queue_bytes: 64 << 20,
-        }
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            max_message_bytes: self.max_message_bytes,
-            max_json_bytes: self.max_message_bytes.saturating_mul(2),
-            ..Limits::default()
         }
     }
 

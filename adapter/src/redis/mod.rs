@@ -35,7 +35,7 @@ use crate::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,
     counters::Counters,
     interest::{Interest, InterestConfig, Subscription},
-    wire::{self, Channels},
+    wire::{self, Channels, Limits},
 };
 use connector::Connector;
 use link_log::LinkLog;
@@ -52,7 +52,7 @@ const MALFORMED_WINDOW_MS: u64 = 10_000;
 pub struct RedisEngine {
     uid: Box<str>,
     channels: Channels,
-    max_message_bytes: usize,
+    limits: Limits,
     queue: Arc<PublishQueue>,
     subscriptions: Arc<Subscriptions>,
     sink: Arc<dyn EventSink>,
@@ -97,7 +97,7 @@ impl RedisEngine {
         let receiver = Receiver {
             uid: config.uid.as_str().into(),
             channels: channels.clone(),
-            limits: config.limits(),
+            limits: config.limits,
             sink: Arc::clone(&sink),
             counters: Arc::clone(&counters),
             clock,
@@ -119,7 +119,7 @@ impl RedisEngine {
         Ok(Arc::new(Self {
             uid: config.uid.into(),
             channels,
-            max_message_bytes: config.max_message_bytes,
+            limits: config.limits,
             queue,
             subscriptions,
             sink,
@@ -131,11 +131,8 @@ impl RedisEngine {
     }
 
     fn enqueue(&self, broadcast: &Broadcast) -> Result<publish::Published, PublishError> {
-        let payload = wire::encode_tuple(&self.uid, broadcast)
+        let payload = wire::encode_tuple(&self.uid, broadcast, &self.limits)
             .map_err(|error| PublishError::Invalid(error.to_string()))?;
-        if payload.len() > self.max_message_bytes {
-            return Err(PublishError::Invalid(format!("larger than {} bytes", self.max_message_bytes)));
-        }
         let channel = self.channels.publish(&broadcast.namespace, &broadcast.rooms);
         self.queue.push(channel, payload)
     }

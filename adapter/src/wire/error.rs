@@ -69,16 +69,16 @@ pub enum DecodeError {
 
 impl DecodeError {
     pub(super) fn check_message_bytes(payload: &[u8], limits: &Limits) -> Result<(), Self> {
-        if payload.len() > limits.max_message_bytes {
-            return Err(Self::TooBig { limit: limits.max_message_bytes });
-        }
-        Ok(())
+        limits.check_message_bytes(payload.len())
     }
 }
 
 /// Why a broadcast could not be written in the wire format.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
+    /// A receiver with the same limits would refuse it.
+    #[error(transparent)]
+    Refused(#[from] DecodeError),
     /// [`crate::EventPacket::json`] is not valid JSON, or nested too deeply.
     #[error("the event is not valid JSON: {0}")]
     Json(#[from] serde_json::Error),

@@ -106,12 +106,7 @@ fn room_list(names: Option<Names>, limits: &Limits) -> Result<Vec<Box<str>>, Dec
         Some(Names::One(name)) => vec![name],
         Some(Names::Many(names)) => names,
     };
-    if names.len() > limits.max_rooms {
-        return Err(DecodeError::TooManyRooms(limits.max_rooms));
-    }
-    if names.iter().any(|name| name.len() > limits.max_room_bytes) {
-        return Err(DecodeError::RoomTooLong(limits.max_room_bytes));
-    }
+    limits.check_rooms(&names)?;
     Ok(names)
 }
 

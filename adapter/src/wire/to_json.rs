@@ -25,8 +25,8 @@ pub(super) fn check_event_name(name: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Reads a packet's `data`: a non-empty array whose first item is text.
-pub(super) fn event_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<EventPacket, DecodeError> {
+/// Reads the beginning of a packet's `data`: the number of its items, and the event's name, which is the first of them.
+pub(super) fn event_name<'a>(reader: &mut Reader<'a>) -> Result<(usize, &'a [u8]), DecodeError> {
     let Token::Array(length @ 1..) = reader.next()? else {
         return Err(DecodeError::Shape("data must be a non-empty array"));
     };
@@ -34,6 +34,12 @@ pub(super) fn event_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<E
         return Err(DecodeError::Shape("the event name must be text"));
     };
     check_event_name(name)?;
+    Ok((length, name))
+}
+
+/// Reads a packet's `data`: a non-empty array whose first item is text.
+pub(super) fn event_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<EventPacket, DecodeError> {
+    let (length, name) = event_name(reader)?;
     let mut transcoder = Transcoder {
         json: String::with_capacity(reader.remaining_bytes() + 64),
         attachments: Vec::new(),
@@ -41,7 +47,7 @@ pub(super) fn event_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<E
         limits,
     };
     transcoder.json.push('[');
-    transcoder.push_text(name);
+    transcoder.push_text(name)?;
     for _ in 1..length {
         transcoder.json.push(',');
         transcoder.push_value(reader, 2)?;
@@ -68,8 +74,12 @@ impl Transcoder<'_> {
     }
 
     fn check_json_bytes(&self) -> Result<(), DecodeError> {
+        self.check_room_for(0)
+    }
+
+    fn check_room_for(&self, more_bytes: usize) -> Result<(), DecodeError> {
         let limit = self.limits.max_json_bytes;
-        if self.json.len() > limit { Err(DecodeError::JsonTooBig { limit }) } else { Ok(()) }
+        if self.json.len() + more_bytes > limit { Err(DecodeError::JsonTooBig { limit }) } else { Ok(()) }
     }
 
     /// `depth` counts the arrays and maps around the value, with the one that it may be.
@@ -81,7 +91,7 @@ impl Transcoder<'_> {
             Token::Unsigned(value) => self.push_display(value),
             Token::Negative(value) => self.push_display(value),
             Token::Float(value) => self.push_float(value),
-            Token::Text(text) => self.push_text(text),
+            Token::Text(text) => self.push_text(text)?,
             Token::Binary(data) => self.push_attachment(data)?,
             Token::Extension { kind, data, fixed } => self.push_extension(kind, data, fixed)?,
             Token::Array(length) => self.push_array(reader, length, depth)?,
@@ -135,8 +145,7 @@ impl Transcoder<'_> {
         match key {
             Token::Text(text) => {
                 self.placeholder_key |= text == b"_placeholder";
-                self.push_text(text);
-                return Ok(());
+                return self.push_text(text);
             }
             Token::Nil => self.json.push_str("\"null\""),
             Token::Undefined => self.json.push_str("\"undefined\""),
@@ -212,12 +221,16 @@ impl Transcoder<'_> {
         write!(self.json, "\"{value}\"").expect("writing to a String does not fail");
     }
 
-    /// Old emitters write binary as text; like Node, replace what is not UTF-8.
-    fn push_text(&mut self, text: &[u8]) {
-        match std::str::from_utf8(text) {
-            Ok(text) => push_json_string(&mut self.json, text),
-            Err(_) => push_json_string(&mut self.json, &String::from_utf8_lossy(text)),
+    /// Old emitters write binary as text; like Node, replace what is not UTF-8. Text grows by both that and escapes, so
+    /// its length is known before anything is written.
+    fn push_text(&mut self, text: &[u8]) -> Result<(), DecodeError> {
+        self.check_room_for(text.len())?;
+        let text = String::from_utf8_lossy(text);
+        if self.check_room_for(text.len() * MAX_ESCAPE_BYTES).is_err() {
+            self.check_room_for(escaped_bytes(&text))?;
         }
+        push_json_string(&mut self.json, &text);
+        Ok(())
     }
 
     fn check_depth(&self, depth: usize) -> Result<(), DecodeError> {
@@ -226,6 +239,19 @@ impl Transcoder<'_> {
         }
         Ok(())
     }
+}
+
+/// As in `\u0001`.
+const MAX_ESCAPE_BYTES: usize = 6;
+
+/// Bytes that [`push_json_string`] makes of `text`, without the quotes.
+fn escaped_bytes(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..=0x1f => MAX_ESCAPE_BYTES,
+        _ => 1,
+    });
+    bytes.sum()
 }
 
 /// Appends `text` as a JSON string. Runs without anything to escape are copied whole.

@@ -9,24 +9,84 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::EncodeError;
+use super::{DecodeError, EncodeError, Limits};
 
 /// Integers up to here are the same in JavaScript, whether written with a point or not.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_992.0;
 
-/// Appends the msgpack of `json` to `out`.
-pub(super) fn push_json(out: &mut Vec<u8>, json: &str, attachments: &[Bytes]) -> Result<(), EncodeError> {
+/// Appends the msgpack of `json` to `out`, which stays within [`Limits::max_message_bytes`] and a number's length. Gives
+/// how many attachments were put in; one that several placeholders stand for counts for each.
+pub(super) fn push_json(
+    out: &mut Vec<u8>,
+    json: &str,
+    attachments: &[Bytes],
+    limits: &Limits,
+) -> Result<usize, EncodeError> {
+    let mut writer =
+        Writer { out, attachments, limits, depth: 0, binaries: 0, placeholder_key: false, refusal: None };
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    Value { out, attachments }.deserialize(&mut deserializer)?;
+    let result = Value(&mut writer).deserialize(&mut deserializer);
+    let (binaries, placeholder_key) = (writer.binaries, writer.placeholder_key);
+    if let Some(refusal) = writer.refusal {
+        return Err(refusal.into());
+    }
+    result?;
     deserializer.end()?;
-    Ok(())
+    if binaries > 0 && placeholder_key {
+        return Err(DecodeError::Placeholder.into());
+    }
+    Ok(binaries)
+}
+
+/// What is written, and what is known of it.
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    attachments: &'o [Bytes],
+    limits: &'o Limits,
+    /// Arrays and objects that are open.
+    depth: usize,
+    /// Attachments that were put in.
+    binaries: usize,
+    /// Some object that is written as such has the key `_placeholder`.
+    placeholder_key: bool,
+    /// Why the writing ended; the deserializer's error has no room for it.
+    refusal: Option<DecodeError>,
+}
+
+impl Writer<'_> {
+    fn refuse<E: Error>(&mut self, refusal: DecodeError) -> E {
+        self.refusal = Some(refusal);
+        E::custom("refused")
+    }
+
+    /// Before `more_bytes` are written.
+    fn check_room_for<E: Error>(&mut self, more_bytes: usize) -> Result<(), E> {
+        let checked = self.limits.check_message_bytes(self.out.len().saturating_add(more_bytes));
+        checked.map_err(|refusal| self.refuse(refusal))
+    }
+
+    fn check_depth<E: Error>(&mut self, depth: usize) -> Result<(), E> {
+        if depth > self.limits.max_depth {
+            return Err(self.refuse(DecodeError::TooDeep(self.limits.max_depth)));
+        }
+        Ok(())
+    }
+
+    fn push_attachment<E: Error>(&mut self, number: Option<usize>) -> Result<(), E> {
+        let attachments = self.attachments;
+        let attachment = number.and_then(|number| attachments.get(number));
+        let attachment = attachment.ok_or_else(|| E::custom("a placeholder without its attachment"))?;
+        if self.binaries >= self.limits.max_attachments {
+            return Err(self.refuse(DecodeError::TooManyAttachments(self.limits.max_attachments)));
+        }
+        self.binaries += 1;
+        self.check_room_for(attachment.len())?;
+        push_binary(self.out, attachment).map_err(E::custom)
+    }
 }
 
 /// Writes the msgpack of one JSON value.
-struct Value<'o> {
-    out: &'o mut Vec<u8>,
-    attachments: &'o [Bytes],
-}
+struct Value<'w, 'o>(&'w mut Writer<'o>);
 
 /// What was just written, as far as a placeholder's `_placeholder` and `num` need it.
 #[derive(Clone, Copy, PartialEq)]
@@ -36,7 +96,7 @@ enum Written {
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for Value<'_> {
+impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
     type Value = Written;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Written, D::Error> {
@@ -44,7 +104,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Value<'_> {
+impl<'de> Visitor<'de> for Value<'_, '_> {
     type Value = Written;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,22 +112,22 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<Written, E> {
-        self.out.push(0xc0);
+        self.0.out.push(0xc0);
         Ok(Written::Other)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Written, E> {
-        self.out.push(if value { 0xc3 } else { 0xc2 });
+        self.0.out.push(if value { 0xc3 } else { 0xc2 });
         Ok(if value { Written::True } else { Written::Other })
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Written, E> {
-        push_unsigned(self.out, value);
+        push_unsigned(self.0.out, value);
         Ok(Written::Number(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Written, E> {
-        rmp::encode::write_sint(self.out, value).expect("writing to a Vec does not fail");
+        rmp::encode::write_sint(self.0.out, value).expect("writing to a Vec does not fail");
         Ok(Written::Other)
     }
 
@@ -80,34 +140,45 @@ impl<'de> Visitor<'de> for Value<'_> {
                 Err(_) => self.visit_i64(value as i64),
             };
         }
-        self.out.push(0xcb);
-        self.out.extend_from_slice(&value.to_be_bytes());
+        self.0.out.push(0xcb);
+        self.0.out.extend_from_slice(&value.to_be_bytes());
         Ok(Written::Other)
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Written, E> {
-        push_text(self.out, value);
+    fn visit_str<E: Error>(self, value: &str) -> Result<Written, E> {
+        self.0.check_room_for(value.len())?;
+        push_text(self.0.out, value);
         Ok(Written::Other)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Written, A::Error> {
-        let head = self.out.len();
-        self.out.push(0);
+        let writer = self.0;
+        writer.depth += 1;
+        writer.check_depth(writer.depth)?;
+        let head = writer.out.len();
+        writer.out.push(0);
         let mut count = 0;
-        while items.next_element_seed(Value { out: self.out, attachments: self.attachments })?.is_some() {
+        while items.next_element_seed(Value(&mut *writer))?.is_some() {
+            writer.check_room_for(0)?;
             count += 1;
         }
-        fill_head(self.out, head, count, &ARRAY);
+        writer.depth -= 1;
+        fill_head(writer.out, head, count, &ARRAY);
         Ok(Written::Other)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Written, A::Error> {
-        let head = self.out.len();
-        self.out.push(0);
+        let writer = self.0;
+        writer.depth += 1;
+        // It may turn out to be a placeholder, which is no object to a receiver.
+        writer.check_depth(writer.depth - 1)?;
+        let (head, binaries, placeholder_key) = (writer.out.len(), writer.binaries, writer.placeholder_key);
+        writer.out.push(0);
         let mut count = 0;
         let (mut is_placeholder, mut number) = (false, None);
-        while let Some(key) = entries.next_key_seed(Key { out: self.out })? {
-            let value = entries.next_value_seed(Value { out: self.out, attachments: self.attachments })?;
+        while let Some(key) = entries.next_key_seed(Key(&mut *writer))? {
+            let value = entries.next_value_seed(Value(&mut *writer))?;
+            writer.check_room_for(0)?;
             match (key, value) {
                 (KeyName::Placeholder, value) => is_placeholder = value == Written::True,
                 (KeyName::Num, Written::Number(value)) => number = usize::try_from(value).ok(),
@@ -116,22 +187,21 @@ impl<'de> Visitor<'de> for Value<'_> {
             count += 1;
         }
         // Without attachments, such an object is plain data (a packet of type 2).
-        if is_placeholder && !self.attachments.is_empty() {
-            let attachment = number.and_then(|number| self.attachments.get(number));
-            let attachment =
-                attachment.ok_or_else(|| A::Error::custom("a placeholder without its attachment"))?;
-            self.out.truncate(head);
-            return push_binary(self.out, attachment).map(|()| Written::Other).map_err(A::Error::custom);
+        if is_placeholder && !writer.attachments.is_empty() {
+            writer.out.truncate(head);
+            (writer.binaries, writer.placeholder_key) = (binaries, placeholder_key);
+            writer.push_attachment(number)?;
+        } else {
+            writer.check_depth(writer.depth)?;
+            fill_head(writer.out, head, count, &MAP);
         }
-        fill_head(self.out, head, count, &MAP);
+        writer.depth -= 1;
         Ok(Written::Other)
     }
 }
 
 /// Writes an object's key.
-struct Key<'o> {
-    out: &'o mut Vec<u8>,
-}
+struct Key<'w, 'o>(&'w mut Writer<'o>);
 
 enum KeyName {
     Placeholder,
@@ -139,7 +209,7 @@ enum KeyName {
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
     type Value = KeyName;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<KeyName, D::Error> {
@@ -147,17 +217,21 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     }
 }
 
-impl Visitor<'_> for Key<'_> {
+impl Visitor<'_> for Key<'_, '_> {
     type Value = KeyName;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<KeyName, E> {
-        push_text(self.out, key);
+    fn visit_str<E: Error>(self, key: &str) -> Result<KeyName, E> {
+        self.0.check_room_for(key.len())?;
+        push_text(self.0.out, key);
         Ok(match key {
-            "_placeholder" => KeyName::Placeholder,
+            "_placeholder" => {
+                self.0.placeholder_key = true;
+                KeyName::Placeholder
+            }
             "num" => KeyName::Num,
             _ => KeyName::Other,
         })

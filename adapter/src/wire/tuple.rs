@@ -26,16 +26,20 @@ pub enum Inbound {
     Broadcast(Broadcast),
 }
 
-/// Writes `broadcast` as the node `uid` publishes it, byte by byte what `@socket.io/redis-adapter` writes.
+/// Writes `broadcast` as the node `uid` publishes it, byte by byte what `@socket.io/redis-adapter` writes. Takes no more
+/// memory than [`Limits::max_message_bytes`] and what a vector reserves when it grows.
 ///
 /// # Errors
-/// If the event is no valid JSON, or names an attachment that is not there.
-pub fn encode_tuple(uid: &str, broadcast: &Broadcast) -> Result<Vec<u8>, EncodeError> {
+/// If the event is no valid JSON, names an attachment that is not there, or is refused by [`decode_tuple`] with the
+/// same limits.
+pub fn encode_tuple(uid: &str, broadcast: &Broadcast, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
     let packet = &broadcast.packet;
     let attachments: usize = packet.attachments.iter().map(|data| data.len() + 5).sum();
     let rooms: usize = broadcast.rooms.iter().chain(&broadcast.except).map(|room| room.len() + 5).sum();
-    let mut out =
-        Vec::with_capacity(96 + broadcast.namespace.len() + packet.json.len() + attachments + rooms);
+    limits.check_rooms(&broadcast.rooms)?;
+    limits.check_rooms(&broadcast.except)?;
+    let bytes = 96 + broadcast.namespace.len() + packet.json.len() + attachments + rooms;
+    let mut out = Vec::with_capacity(bytes.min(limits.max_message_bytes));
     push_array_head(&mut out, 3);
     push_text(&mut out, uid);
 
@@ -43,7 +47,11 @@ pub fn encode_tuple(uid: &str, broadcast: &Broadcast) -> Result<Vec<u8>, EncodeE
     push_text(&mut out, "type");
     out.push(PACKET_TYPE_EVENT);
     push_text(&mut out, "data");
-    push_json(&mut out, &packet.json, &packet.attachments)?;
+    let data = out.len();
+    let binaries = push_json(&mut out, &packet.json, &packet.attachments, limits)?;
+    check_data(&out[data..], binaries, limits)?;
+    let names = broadcast.rooms.iter().chain(&broadcast.except);
+    limits.check_message_bytes(out.len() + names.map(|name| name.len()).sum::<usize>())?;
     push_text(&mut out, "nsp");
     push_text(&mut out, &broadcast.namespace);
 
@@ -54,7 +62,18 @@ pub fn encode_tuple(uid: &str, broadcast: &Broadcast) -> Result<Vec<u8>, EncodeE
     push_rooms(&mut out, &broadcast.except);
     push_text(&mut out, "flags");
     push_flags(&mut out, broadcast.flags);
+    limits.check_message_bytes(out.len())?;
     Ok(out)
+}
+
+/// What [`to_json::event_packet`] checks beside what [`push_json`] has seen to.
+fn check_data(data: &[u8], binaries: usize, limits: &Limits) -> Result<(), DecodeError> {
+    to_json::event_name(&mut Reader::new(data))?;
+    // An upper bound, as most messages are far below the limit: six bytes (`false,`) for each, and the placeholders.
+    if data.len().saturating_mul(6) + binaries * 64 > limits.max_json_bytes {
+        to_json::event_packet(&mut Reader::new(data), limits)?;
+    }
+    Ok(())
 }
 
 /// Reads a broadcast that arrived on a channel of `namespace`.
