@@ -148,7 +148,8 @@ fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> Red
 fn message_limits(settings: &Settings) -> wire::Limits {
     let (defaults, limits) = (wire::Limits::default(), &settings.limits);
     // Numbers as doubles, escapes and the envelope may make a message of the largest payload bigger.
-    let max_message_bytes = defaults.max_message_bytes.max(settings.engine.max_payload_bytes.saturating_mul(4));
+    let max_message_bytes =
+        defaults.max_message_bytes.max(settings.engine.max_payload_bytes.saturating_mul(4));
     wire::Limits {
         max_message_bytes,
         max_json_bytes: max_message_bytes.saturating_mul(2),

@@ -118,8 +118,12 @@ fn messages_that_no_other_node_would_take() {
     let server = node("");
     let (mut writer, mut reader) = (Client::connect(&server), Client::connect(&server));
     reader.join("room");
-    let deep = format!("{}{}", "[".repeat(126), "]".repeat(126));
-    let answer = writer.ask(&format!(r#"["publish","room","e",{deep}]"#));
+    // The same attachment again and again: small here, 60 MB on its way to the others.
+    let placeholder = r#"{"_placeholder":true,"num":0}"#;
+    let many = vec![placeholder; 300].join(",");
+    writer.send(&format!(r#"51-1["publish","room","e",{many}]"#));
+    writer.send_binary(&vec![0; 200_000]);
+    let answer = writer.ack("31");
     assert_eq!((&answer["ok"], &answer["error"]), (&false.into(), &"invalid_argument".into()), "{answer}");
     let answer = writer.ask(r#"["publish","room","e","fits"]"#);
     assert_eq!(answer["ok"], true);

@@ -184,6 +184,11 @@ impl Directory {
         &mut self.rooms[id.0 as usize]
     }
 
+    /// What other nodes publish arrives in no room any more.
+    pub(super) fn all_unsubscribed(&mut self) {
+        self.rooms.iter_mut().for_each(|(_, room)| room.subscribed = false);
+    }
+
     /// Begins a broadcast that looks at each session once.
     pub(super) fn begin_round(&mut self) {
         self.round = self.round.wrapping_add(1);

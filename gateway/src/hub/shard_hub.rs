@@ -36,6 +36,8 @@ pub enum HubMessage {
         /// The room.
         room: Arc<str>,
     },
+    /// What other nodes publish does not arrive any more; joins wait until the rooms are subscribed again.
+    LinkLost,
     /// What became of a publish whose client wants an ack.
     Published(PublishDone),
 }
@@ -385,6 +387,7 @@ impl Application for Hub {
                     let _gone = reply.send(reached);
                 }
                 HubMessage::Subscribed { namespace, room } => self.on_subscribed(io, &namespace, &room),
+                HubMessage::LinkLost => self.directory.all_unsubscribed(),
                 HubMessage::Published(done) => self.on_published(io, &done),
             }
         }
