@@ -42,21 +42,14 @@ pub struct Broadcast {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriberId(pub u8);
 
-/// Why messages of other nodes may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GapCause {
-    /// The subscribe link to Redis was down and is back; every desired subscription is confirmed again.
-    Reconnected,
-    /// The engine dropped messages because the node did not take them fast enough.
-    Overflow,
-}
-
-/// What an engine tells the node. Events about one room come in order.
+/// What an engine tells the node. Events about one room come in order. After [`Event::LinkLost`], no room is in force
+/// any more until its next [`Event::Subscribed`], and those of the new link come after that event.
 #[derive(Debug)]
 pub enum Event {
     /// A broadcast of another node or of an emitter. Never one that this engine published itself.
     Broadcast(Arc<Broadcast>),
-    /// `subscriber` asked for the room with [`Engine::subscribe`], and from now on what is published to it arrives.
+    /// `subscriber` asked for the room with [`Engine::subscribe`], and from now on what is published to it arrives. Told
+    /// once for each call, and again to each subscriber of the room when it is confirmed on a new link.
     Subscribed {
         /// Who asked.
         subscriber: SubscriberId,
@@ -65,16 +58,16 @@ pub enum Event {
         /// The room.
         room: Arc<str>,
     },
-    /// The link to the other nodes was lost. Clients stay connected; local delivery goes on.
+    /// The link to the other nodes was lost, and all subscriptions with it. Clients stay connected; local delivery goes
+    /// on; the engine subscribes again what is wanted when the link is back. The engine has written it to its log.
     LinkLost {
         /// For the log; never holds a secret.
         reason: String,
     },
-    /// Messages of other nodes may be missing; delivery goes on from here.
+    /// The link was lost and is back, and every room that was wanted when it came back is confirmed again. What other
+    /// nodes published meanwhile is lost; delivery goes on from here.
     Gap {
-        /// Why.
-        cause: GapCause,
-        /// How long nothing could arrive; 0 if unknown.
+        /// From the loss to the last confirmation.
         duration_ms: u64,
     },
 }
@@ -112,10 +105,17 @@ pub struct EngineMetrics {
     pub publish_link_up: u64,
     /// 1 while the link that receives is up (always for the memory engine).
     pub subscribe_link_up: u64,
+    /// 1 while what every namespace needs always (its broadcasts to everyone, the unicasts to the node's sockets) is
+    /// confirmed on the present link (always for the memory engine).
+    pub base_subscribed: u64,
+    /// 1 from the first time that `base_subscribed` was 1.
+    pub ever_subscribed: u64,
     /// Rooms and patterns that are wanted.
     pub subscriptions_desired: u64,
     /// Rooms and patterns that the server has confirmed.
     pub subscriptions_confirmed: u64,
+    /// Rooms that nobody wants any more and that are not unsubscribed yet.
+    pub subscriptions_idle: u64,
     /// Broadcasts handed to the sink.
     pub received_total: u64,
     /// Payload bytes of what was received.
@@ -132,8 +132,6 @@ pub struct EngineMetrics {
     pub reconnects_total: u64,
     /// Gaps told to the sink.
     pub gaps_total: u64,
-    /// Received messages that were dropped because the node was too slow.
-    pub dropped_total: u64,
 }
 
 /// Fan-out between nodes. All calls return at once; none blocks the shard that makes it.

@@ -28,8 +28,8 @@ pub mod redis;
 pub mod wire;
 
 pub use engine::{
-    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, GapCause,
-    PublishError, SubscriberId,
+    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, PublishError,
+    SubscriberId,
 };
 pub use memory::{MemoryBus, MemoryEngine};
 pub use redis::{RedisConfig, RedisEngine, StartError};

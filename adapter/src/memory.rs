@@ -142,6 +142,8 @@ impl Engine for MemoryEngine {
         EngineMetrics {
             publish_link_up: 1,
             subscribe_link_up: 1,
+            base_subscribed: 1,
+            ever_subscribed: 1,
             subscriptions_desired: rooms,
             subscriptions_confirmed: rooms,
             ..self.node.counters.read()

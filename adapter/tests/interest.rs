@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 const DELAY_MS: u64 = 10_000;
 const TIMEOUT_MS: u64 = 5_000;
+const MAX_IDLE: usize = 3;
 const SHARD: SubscriberId = SubscriberId(0);
 const OTHER: SubscriberId = SubscriberId(63);
 
@@ -31,6 +32,7 @@ impl Setup {
             namespaces: vec!["/".into()],
             node_prefix: node_prefix.into(),
             unsubscribe_delay_ms: DELAY_MS,
+            max_idle: MAX_IDLE,
             command_timeout_ms: TIMEOUT_MS,
         });
         Self { interest, now_ms: 0 }
@@ -231,17 +233,131 @@ fn the_gap_is_told_when_the_last_subscription_is_back() {
     assert_eq!(commands.len(), 2);
     assert_eq!(commands[0].targets[0], Target::Everyone { namespace: "/".into() });
     setup.confirm(commands[0].id);
-    assert_eq!(setup.actions(), []);
+    assert!(!setup.actions().iter().any(|action| matches!(action, Action::Gap { .. })));
     setup.interest.disconnected(3_000);
     setup.interest.connected();
     setup.now_ms = 4_500;
     let actions = setup.settle();
     assert_eq!(actions.last(), Some(&Action::Gap { duration_ms: 3_500 }));
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Gap { .. })).count(), 1);
-    assert!(
-        !actions.iter().any(|action| matches!(action, Action::Subscribed { .. })),
-        "they were told before"
-    );
+    let told = |action: &&Action| matches!(action, Action::Subscribed { .. });
+    assert_eq!(actions.iter().filter(told).count(), 600, "each is told again on the new link");
+}
+
+#[test]
+fn each_subscriber_is_told_again_on_a_new_link() {
+    let mut setup = Setup::new("node");
+    setup.interest.connected();
+    setup.settle();
+    setup.subscribe(SHARD, "news");
+    setup.subscribe(OTHER, "news");
+    assert_eq!(setup.subscribe(SHARD, "nodeSocket"), Subscription::Confirmed);
+    assert_eq!(setup.subscribe(SHARD, "nodeGone"), Subscription::Confirmed);
+    setup.settle();
+    setup.interest.disconnected(0);
+    setup.unsubscribe(OTHER, "news");
+    setup.unsubscribe(SHARD, "nodeGone");
+    setup.interest.connected();
+    let mut told = setup.settle();
+    told.retain(|action| matches!(action, Action::Subscribed { .. }));
+    told.sort_by_key(|action| format!("{action:?}"));
+    assert_eq!(told, [subscribed(SHARD, "news"), subscribed(SHARD, "nodeSocket")]);
+}
+
+#[test]
+fn what_was_not_told_before_the_loss_is_told_after_it() {
+    let mut setup = Setup::connected();
+    setup.subscribe(SHARD, "news");
+    let commands = setup.commands();
+    setup.confirm(commands[0].id);
+    setup.interest.disconnected(0);
+    assert_eq!(setup.actions(), []);
+    setup.interest.connected();
+    assert!(setup.settle().contains(&subscribed(SHARD, "news")));
+}
+
+#[test]
+fn the_base_is_confirmed_when_every_namespace_is() {
+    let mut setup = Setup::new("node");
+    let base = |setup: &Setup| (setup.interest.is_base_confirmed(), setup.interest.was_base_confirmed());
+    setup.interest.connected();
+    let commands = setup.commands();
+    assert_eq!(commands.len(), 2, "the channel and the pattern");
+    setup.confirm(commands[0].id);
+    assert_eq!(base(&setup), (false, false));
+    setup.confirm(commands[1].id);
+    assert_eq!(base(&setup), (true, true));
+    setup.interest.disconnected(0);
+    assert_eq!(base(&setup), (false, true));
+    setup.interest.connected();
+    assert_eq!(base(&setup), (false, true));
+    setup.settle();
+    assert_eq!(base(&setup), (true, true));
+}
+
+#[test]
+fn idle_rooms_are_bounded_and_the_oldest_go_first() {
+    let mut setup = Setup::connected();
+    for number in 0..=MAX_IDLE {
+        setup.subscribe(SHARD, &format!("room{number}"));
+        setup.settle();
+        setup.unsubscribe(SHARD, &format!("room{number}"));
+    }
+    let commands = setup.commands();
+    assert_eq!(verbs_and_targets(&commands), [(Verb::Unsubscribe, vec![room("room0")])]);
+    setup.confirm(commands[0].id);
+    assert_eq!(setup.interest.idle_count(), MAX_IDLE);
+    assert_eq!(setup.subscribe(SHARD, "room1"), Subscription::Confirmed);
+    assert_eq!(setup.interest.idle_count(), MAX_IDLE - 1);
+    setup.now_ms = 2 * DELAY_MS;
+    setup.settle();
+    assert_eq!((setup.interest.idle_count(), setup.interest.confirmed_count()), (0, 2));
+}
+
+#[test]
+fn a_flood_of_joins_and_leaves_leaves_little_behind() {
+    let mut setup = Setup::connected();
+    let mut under_way = Vec::new();
+    for number in 0..100_000 {
+        setup.subscribe(SHARD, &format!("room{number}"));
+        under_way.extend(setup.commands());
+        setup.unsubscribe(SHARD, &format!("room{number}"));
+        // Redis answers once in a while; most of the time, nothing may be sent.
+        if number % 2_000 == 0 {
+            under_way.drain(..).for_each(|command| setup.confirm(command.id));
+        }
+    }
+    under_way.drain(..).for_each(|command| setup.confirm(command.id));
+    setup.settle();
+    assert!(setup.interest.confirmed_count() <= 1 + MAX_IDLE, "{}", setup.interest.confirmed_count());
+    assert!(setup.interest.idle_count() <= MAX_IDLE);
+}
+
+#[test]
+fn a_queued_room_that_nobody_wants_any_more_is_not_subscribed() {
+    let mut setup = Setup::connected();
+    for name in ["a", "b", "c"] {
+        setup.subscribe(SHARD, name);
+    }
+    setup.unsubscribe(SHARD, "b");
+    setup.unsubscribe(SHARD, "c");
+    setup.subscribe(OTHER, "c");
+    assert_eq!(verbs_and_targets(&setup.commands()), [(Verb::Subscribe, vec![room("a"), room("c")])]);
+    assert_eq!(setup.interest.idle_count(), 0);
+}
+
+#[test]
+fn the_gap_ends_where_the_last_room_that_it_waits_for_is_left() {
+    let mut setup = Setup::connected();
+    setup.subscribe(SHARD, "news");
+    setup.settle();
+    setup.interest.disconnected(0);
+    setup.interest.connected();
+    setup.unsubscribe(SHARD, "news");
+    setup.now_ms = 5;
+    let actions = setup.settle();
+    assert_eq!(actions.last(), Some(&Action::Gap { duration_ms: 5 }));
+    assert_eq!(setup.interest.confirmed_count(), 1);
 }
 
 #[test]
@@ -343,6 +459,12 @@ impl Model {
                     prop_assert!(self.link_up, "a command without a link");
                     for target in command.targets.iter() {
                         let name = Self::name(target);
+                        let unwanted = self.wanted.get(&name).is_none_or(BTreeSet::is_empty);
+                        let is_room = matches!(target, Target::Room { .. });
+                        prop_assert!(
+                            command.verb == Verb::Unsubscribe || !is_room || !unwanted,
+                            "nobody wants {name}"
+                        );
                         let elsewhere =
                             |other: &Command| other.targets.iter().any(|other| Self::name(other) == name);
                         prop_assert!(!self.in_flight.iter().any(elsewhere), "{name} is under way twice");
@@ -386,6 +508,8 @@ impl Model {
             self.outages += 1;
             self.in_flight.clear();
             self.server.clear();
+            let wanted = self.wanted.iter().flat_map(|(room, by)| by.iter().map(|who| (*who, room.clone())));
+            self.waiting = wanted.collect();
             interest.disconnected(now_ms);
         }
     }
@@ -438,6 +562,7 @@ proptest! {
             if model.take(std::iter::from_fn(|| interest.poll(now_ms)).collect())? {
                 model.lose_link(&mut interest, now_ms);
             }
+            prop_assert!(interest.idle_count() <= MAX_IDLE + 4, "not even with all commands under way");
         }
 
         // Left alone with a Redis that answers, everything comes to rest where it should.
@@ -467,5 +592,7 @@ proptest! {
         prop_assert!(model.gaps <= model.outages);
         prop_assert_eq!(model.gaps > 0, model.outages > 0);
         prop_assert_eq!(interest.next_deadline_ms(), None);
+        prop_assert_eq!(interest.idle_count(), 0);
+        prop_assert!(interest.is_base_confirmed());
     }
 }

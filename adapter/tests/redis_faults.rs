@@ -155,7 +155,7 @@ async fn a_server_that_is_killed_and_started_again_is_found_again() {
         assert_eq!(node.engine.metrics().subscriptions_confirmed, 0);
     }
     assert_eq!(b.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
-    // What is wanted during the outage is confirmed after it; what was wanted is not told again.
+    // What is wanted during the outage is confirmed after it; what was wanted is told again.
     b.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("later"));
     b.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("nodeB_socket"));
     b.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("given up"));
@@ -171,7 +171,7 @@ async fn a_server_that_is_killed_and_started_again_is_found_again() {
     eventually("the later room", || b.recorder.subscribed(SHARD, "later") == 1).await;
     eventually("the socket's room", || b.recorder.subscribed(SHARD, "nodeB_socket") == 1).await;
     assert_eq!(b.recorder.subscribed(SHARD, "given up"), 0);
-    assert_eq!(b.recorder.subscribed(SHARD, "load"), 1);
+    assert_eq!(b.recorder.subscribed(SHARD, "load"), 2, "once for each link");
     assert_working(&a, &b).await;
     assert!(load.failed.load(Ordering::Relaxed) > 0, "publishes failed meanwhile");
     load.stop().await;
@@ -281,6 +281,7 @@ async fn what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later() {
 
 #[tokio::test]
 async fn a_link_that_is_cut_is_noticed_at_once() {
+    let (log, _guard) = Log::capture();
     let server = RedisServer::start();
     let hour = Duration::from_secs(3600);
     let node =
@@ -288,6 +289,69 @@ async fn a_link_that_is_cut_is_noticed_at_once() {
     node.ready().await;
     let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     eventually_recovered(&node, 1).await;
+    for text in ["gap", "is lost"] {
+        assert_eq!(log.lines_with(text).len(), 1, "{:?}", log.lines_with(text));
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_flaps_does_not_fill_the_log() {
+    let (log, _guard) = Log::capture();
+    let server = RedisServer::start();
+    let node = start(&server, "nodeA_");
+    node.ready().await;
+    for round in 1..=8 {
+        let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        eventually_recovered(&node, round).await;
+    }
+    // A loaded machine may take longer than the window of the bound.
+    let lines = log.lines_with("Redis").len() + log.lines_with("gap").len();
+    assert!((4..=20).contains(&lines), "{lines} lines");
+}
+
+#[tokio::test]
+async fn the_base_is_subscribed_before_the_node_says_so_and_events_of_a_link_come_after_the_loss_of_the_last()
+{
+    let server = RedisServer::start();
+    let node = start(&server, "nodeA_");
+    assert_eq!(node.engine.metrics().ever_subscribed, 0);
+    eventually("the base", || node.engine.metrics().ever_subscribed == 1).await;
+    let receivers: u64 = server.command(&["PUBLISH", "socket.io#/#nodeA_socket#", r#"{"event":"e"}"#]).await;
+    assert_eq!(receivers, 1);
+    let receivers: u64 = server.command(&["PUBLISH", "socket.io#/#", r#"{"event":"e"}"#]).await;
+    assert_eq!(receivers, 1);
+
+    join(&*node.engine, &node.recorder, SHARD, "news").await;
+    node.recorder.remove(|_| true);
+    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    eventually("the loss", || node.links_lost() == 1).await;
+    assert_eq!(node.engine.metrics().ever_subscribed, 1, "it stays");
+    eventually_recovered(&node, 1).await;
+    assert_eq!(node.engine.metrics().base_subscribed, 1);
+    let told = node.recorder.names();
+    assert_eq!(told, ["LinkLost", "Subscribed", "Gap"]);
+}
+
+#[tokio::test]
+async fn rooms_that_nobody_wants_any_more_are_bounded() {
+    let server = RedisServer::start();
+    let node = start_with(RedisConfig {
+        unsubscribe_delay: Duration::from_secs(3600),
+        max_idle_subscriptions: 10,
+        ping_interval: Duration::from_millis(20),
+        ..RedisConfig::new(server.url(), "nodeA_", "A")
+    });
+    node.ready().await;
+    for number in 0..200 {
+        let room = format!("room{number}");
+        join(&*node.engine, &node.recorder, SHARD, &room).await;
+        node.engine.unsubscribe(SHARD, &Arc::from("/"), &Arc::from(room));
+    }
+    eventually("the bound", || {
+        let metrics = node.engine.metrics();
+        metrics.subscriptions_idle == 10 && metrics.subscriptions_confirmed == 12
+    })
+    .await;
 }
 
 #[tokio::test]

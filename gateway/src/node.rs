@@ -37,12 +37,8 @@ impl EventSink for ShardSink {
                     inbox.send(EngineMessage::Application(HubMessage::Subscribed { namespace, room }));
                 }
             }
-            Event::LinkLost { reason } => {
-                tracing::warn!(%reason, "the link to the other nodes is lost; clients stay connected");
-            }
-            Event::Gap { cause, duration_ms } => {
-                tracing::warn!(?cause, duration_ms, "a gap: messages of other nodes may be missing");
-            }
+            // The engine logs them itself, at a bounded rate.
+            Event::LinkLost { .. } | Event::Gap { .. } => {}
         }
     }
 }
@@ -55,8 +51,6 @@ pub(crate) struct Node {
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) places: Arc<Places>,
     pub(crate) draining: AtomicBool,
-    /// Was the link that receives up at least once?
-    linked: AtomicBool,
 }
 
 /// Why a node should get no new clients.
@@ -75,8 +69,7 @@ impl Node {
         counters: Vec<Arc<ShardCounters>>,
         places: Arc<Places>,
     ) -> Self {
-        let (draining, linked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { settings, engine, shards, counters, places, draining, linked }
+        Self { settings, engine, shards, counters, places, draining: AtomicBool::new(false) }
     }
 
     /// Clients' connections that are WebSockets by now.
@@ -88,10 +81,10 @@ impl Node {
         if self.draining.load(Ordering::Relaxed) {
             return Err(NotReady::Draining);
         }
-        if self.engine.metrics().subscribe_link_up > 0 {
-            self.linked.store(true, Ordering::Relaxed);
+        if self.engine.metrics().ever_subscribed == 0 {
+            return Err(NotReady::NeverLinked);
         }
-        if self.linked.load(Ordering::Relaxed) { Ok(()) } else { Err(NotReady::NeverLinked) }
+        Ok(())
     }
 
     /// Publishes to all members on all nodes; tells how many sessions of this node it was queued for, and whether it

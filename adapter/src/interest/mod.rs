@@ -4,10 +4,12 @@
 //! and the link is somebody else's: the caller says when it is up or down and when a command was confirmed, and takes
 //! from [`Interest::poll`] what is to be done.
 //!
-//! - A room that nobody wants any more stays subscribed for a while, so that a flapping room causes no traffic.
+//! - A room that nobody wants any more stays subscribed for a while, so that a flapping room causes no traffic. The
+//!   number of such rooms is bounded. One that was not even sent to Redis is forgotten.
 //! - Commands hold at most [`MAX_TARGETS_PER_COMMAND`] channels and have a deadline each; one that is missed means that
 //!   the link is to be given up, because what is subscribed is not known any more.
-//! - On a new link everything desired is subscribed again; when the last of it is confirmed, the gap is told.
+//! - On a new link everything desired is subscribed again, and each subscriber is told again when its room is confirmed;
+//!   when the last of it is confirmed, the gap is told.
 //! - Rooms that start with the node's prefix (the ids of its own sockets) are covered by one pattern for each namespace.
 //!   They are never subscribed on their own, as their messages would arrive twice.
 
@@ -18,7 +20,7 @@ use std::{collections::VecDeque, sync::Arc};
 use hashbrown::HashMap;
 
 pub use targets::{Command, CommandId, Target, Verb};
-use targets::{Entry, LinkState};
+use targets::{Covered, Entry, LinkState};
 
 use crate::SubscriberId;
 
@@ -37,6 +39,8 @@ pub struct InterestConfig {
     pub node_prefix: Box<str>,
     /// How long a room stays subscribed after the last one left. It may be up to twice that where it flaps.
     pub unsubscribe_delay_ms: u64,
+    /// Rooms that may stay subscribed so; beyond it, those that were left first are unsubscribed at once.
+    pub max_idle: usize,
     /// How long Redis may take to confirm a command.
     pub command_timeout_ms: u64,
 }
@@ -78,12 +82,16 @@ pub enum Action {
 pub struct Interest {
     config: InterestConfig,
     entries: HashMap<Target, Entry>,
-    /// Subscribers of rooms that the pattern covers, while the pattern is not confirmed.
-    covered_waiting: HashMap<Target, u64>,
+    /// Rooms that the pattern covers.
+    covered: HashMap<Target, Covered>,
     to_subscribe: VecDeque<Target>,
     to_unsubscribe: VecDeque<Target>,
     /// Rooms that became idle, with the time when to look at them.
     idle: VecDeque<(u64, Target)>,
+    /// Those of them that are idle still.
+    idle_count: usize,
+    /// Targets in `to_subscribe` that nobody wants any more.
+    unwanted_queued: usize,
     in_flight: VecDeque<(Command, u64)>,
     next_command: u64,
     told: VecDeque<Action>,
@@ -95,6 +103,10 @@ pub struct Interest {
     unconfirmed_after_outage: usize,
     desired: usize,
     confirmed: usize,
+    /// Targets that are wanted as long as the node runs, and how many of them are confirmed.
+    base: usize,
+    base_confirmed: usize,
+    was_base_confirmed: bool,
 }
 
 impl Interest {
@@ -110,12 +122,17 @@ impl Interest {
         }
         Self {
             desired: entries.len(),
+            base: entries.len(),
+            base_confirmed: 0,
+            was_base_confirmed: false,
             config,
             entries,
-            covered_waiting: HashMap::new(),
+            covered: HashMap::new(),
             to_subscribe: VecDeque::new(),
             to_unsubscribe: VecDeque::new(),
             idle: VecDeque::new(),
+            idle_count: 0,
+            unwanted_queued: 0,
             in_flight: VecDeque::new(),
             next_command: 0,
             told: VecDeque::new(),
@@ -140,6 +157,24 @@ impl Interest {
         self.confirmed
     }
 
+    /// Rooms that nobody wants and that are subscribed, or about to be.
+    #[must_use]
+    pub fn idle_count(&self) -> usize {
+        self.idle_count
+    }
+
+    /// Whether all that the namespaces need always is confirmed on the present link.
+    #[must_use]
+    pub fn is_base_confirmed(&self) -> bool {
+        self.link_up && self.base_confirmed == self.base
+    }
+
+    /// Whether [`Interest::is_base_confirmed`] was true at any time.
+    #[must_use]
+    pub fn was_base_confirmed(&self) -> bool {
+        self.was_base_confirmed
+    }
+
     /// Adds an interest.
     pub fn subscribe(
         &mut self,
@@ -150,18 +185,21 @@ impl Interest {
         let bit = bit(subscriber);
         let target = Target::Room { namespace: Arc::clone(namespace), room: Arc::clone(room) };
         if let Some(pattern) = self.covering(namespace, room) {
+            let covered = self.covered.entry(target).or_default();
+            covered.wanted_by |= bit;
             if self.entries[&pattern].link.is_confirmed() {
                 return Subscription::Confirmed;
             }
-            *self.covered_waiting.entry(target).or_default() |= bit;
+            covered.waiting |= bit;
             return Subscription::Pending;
         }
         let entry = self.entries.entry(target.clone()).or_default();
         if entry.wanted_by == 0 {
             self.desired += 1;
+            self.unwanted_queued -= usize::from(entry.link == LinkState::Queued);
+            self.idle_count -= usize::from(entry.idle_since_ms.take().is_some());
         }
         entry.wanted_by |= bit;
-        entry.idle_since_ms = None;
         match entry.link {
             LinkState::Confirmed => return Subscription::Confirmed,
             LinkState::Leaving => {
@@ -188,10 +226,11 @@ impl Interest {
     ) {
         let bit = bit(subscriber);
         let target = Target::Room { namespace: Arc::clone(namespace), room: Arc::clone(room) };
-        if let Some(waiting) = self.covered_waiting.get_mut(&target) {
-            *waiting &= !bit;
-            if *waiting == 0 {
-                self.covered_waiting.remove(&target);
+        if let Some(covered) = self.covered.get_mut(&target) {
+            covered.wanted_by &= !bit;
+            covered.waiting &= !bit;
+            if covered.wanted_by == 0 {
+                self.covered.remove(&target);
             }
         }
         let Some(entry) = self.entries.get_mut(&target) else { return };
@@ -204,13 +243,23 @@ impl Interest {
             return;
         }
         self.desired -= 1;
-        if entry.link == LinkState::Absent {
-            self.entries.remove(&target);
-            return;
-        }
-        entry.idle_since_ms = Some(now_ms);
-        if !std::mem::replace(&mut entry.in_idle_queue, true) {
-            self.idle.push_back((now_ms + self.config.unsubscribe_delay_ms, target));
+        match entry.link {
+            LinkState::Absent => {
+                self.entries.remove(&target);
+            }
+            LinkState::Queued => {
+                self.unwanted_queued += 1;
+                self.forget_unwanted_queued(now_ms);
+            }
+            // Its confirmation decides.
+            LinkState::Unsubscribing => {}
+            LinkState::Subscribing | LinkState::Confirmed | LinkState::Leaving => {
+                entry.idle_since_ms = Some(now_ms);
+                self.idle_count += 1;
+                if !std::mem::replace(&mut entry.in_idle_queue, true) {
+                    self.idle.push_back((now_ms + self.config.unsubscribe_delay_ms, target));
+                }
+            }
         }
     }
 
@@ -228,6 +277,7 @@ impl Interest {
             self.to_subscribe.push_back(target.clone());
         }
         self.unconfirmed_after_outage = if after_outage { self.to_subscribe.len() } else { 0 };
+        self.was_base_confirmed |= self.is_base_confirmed();
     }
 
     /// The link is gone, and all subscriptions with it.
@@ -241,11 +291,14 @@ impl Interest {
         self.to_unsubscribe.clear();
         self.idle.clear();
         self.in_flight.clear();
-        self.confirmed = 0;
+        // They are told again when they are in force again.
+        self.told.retain(|action| !matches!(action, Action::Subscribed { .. }));
+        (self.idle_count, self.unwanted_queued, self.confirmed, self.base_confirmed) = (0, 0, 0, 0);
+        self.covered.values_mut().for_each(|covered| covered.waiting = covered.wanted_by);
         self.entries.retain(|_, entry| {
             *entry = Entry {
                 wanted_by: entry.wanted_by,
-                waiting: entry.waiting,
+                waiting: entry.wanted_by,
                 always: entry.always,
                 ..Entry::default()
             };
@@ -278,10 +331,18 @@ impl Interest {
             return Some(Action::AbandonLink);
         }
         self.collect_idle(now_ms);
+        self.evict_idle();
         if self.in_flight.len() >= MAX_COMMANDS_IN_FLIGHT {
             return None;
         }
-        let (verb, targets) = self.next_subscribe().or_else(|| self.next_unsubscribe())?;
+        // The longer queue first, so that no flood of joins keeps what was left subscribed.
+        let next = if self.to_unsubscribe.len() > self.to_subscribe.len() {
+            self.next_unsubscribe().or_else(|| self.next_subscribe(now_ms))
+        } else {
+            self.next_subscribe(now_ms).or_else(|| self.next_unsubscribe())
+        };
+        // The gap ends, too, where the last that it waited for is not wanted any more.
+        let Some((verb, targets)) = next else { return self.told.pop_front() };
         let command = Command { id: CommandId(self.next_command), verb, targets: targets.into() };
         self.next_command += 1;
         self.in_flight.push_back((command.clone(), now_ms + self.config.command_timeout_ms));
@@ -309,23 +370,29 @@ impl Interest {
         let Some(entry) = self.entries.get_mut(target) else { return };
         entry.link = LinkState::Confirmed;
         self.confirmed += 1;
+        self.base_confirmed += usize::from(entry.always);
         let waiting = std::mem::take(&mut entry.waiting);
         let after_outage = std::mem::take(&mut entry.after_outage);
         match target {
             Target::Room { namespace, room } => tell(&mut self.told, waiting, namespace, room),
             Target::OwnRooms { namespace } => {
-                let covered = self.covered_waiting.extract_if(|target, _| target.namespace() == namespace);
-                for (target, waiting) in covered {
-                    if let Target::Room { namespace, room } = target {
-                        tell(&mut self.told, waiting, &namespace, &room);
+                for (target, covered) in &mut self.covered {
+                    if let Target::Room { namespace: of_room, room } = target
+                        && of_room == namespace
+                    {
+                        tell(&mut self.told, std::mem::take(&mut covered.waiting), namespace, room);
                     }
                 }
             }
             Target::Everyone { .. } => {}
         }
-        if !after_outage {
-            return;
+        self.was_base_confirmed |= self.is_base_confirmed();
+        if after_outage {
+            self.one_less_after_outage(now_ms);
         }
+    }
+
+    fn one_less_after_outage(&mut self, now_ms: u64) {
         self.unconfirmed_after_outage -= 1;
         if self.unconfirmed_after_outage == 0
             && let Some(since_ms) = self.outage_since_ms.take()
@@ -352,7 +419,8 @@ impl Interest {
             let Some(since_ms) = entry.idle_since_ms else { continue };
             let due_ms = since_ms + self.config.unsubscribe_delay_ms;
             if due_ms <= now_ms && entry.link == LinkState::Confirmed {
-                entry.link = LinkState::Leaving;
+                self.idle_count -= 1;
+                entry.leave();
                 self.to_unsubscribe.push_back(target);
             } else {
                 // It was wanted in between, or is not even subscribed yet: look again later.
@@ -362,13 +430,64 @@ impl Interest {
         }
     }
 
-    fn next_subscribe(&mut self) -> Option<(Verb, Vec<Target>)> {
+    /// Beyond the bound, those that were left first go at once. One whose command is under way must wait for it.
+    fn evict_idle(&mut self) {
+        for _ in 0..self.idle.len() {
+            if self.idle_count <= self.config.max_idle {
+                return;
+            }
+            let Some((due_ms, target)) = self.idle.pop_front() else { return };
+            let Some(entry) = self.entries.get_mut(&target) else { continue };
+            entry.in_idle_queue = false;
+            if entry.idle_since_ms.is_none() {
+                continue;
+            }
+            if entry.link == LinkState::Confirmed {
+                self.idle_count -= 1;
+                entry.leave();
+                self.to_unsubscribe.push_back(target);
+            } else {
+                entry.in_idle_queue = true;
+                self.idle.push_back((due_ms, target));
+            }
+        }
+    }
+
+    /// Where the queue does not move, it must not grow by rooms that nobody wants any more.
+    fn forget_unwanted_queued(&mut self, now_ms: u64) {
+        if self.unwanted_queued <= self.config.max_idle {
+            return;
+        }
+        let queued = std::mem::take(&mut self.to_subscribe);
+        self.to_subscribe =
+            queued.into_iter().filter(|target| !self.forget_if_unwanted(now_ms, target)).collect();
+    }
+
+    /// Whether it was taken out: queued, and wanted by nobody.
+    fn forget_if_unwanted(&mut self, now_ms: u64, target: &Target) -> bool {
+        let Some(entry) = self.entries.get(target) else { return true };
+        if entry.link != LinkState::Queued || entry.is_wanted() {
+            return false;
+        }
+        let after_outage = entry.after_outage;
+        self.entries.remove(target);
+        self.unwanted_queued -= 1;
+        if after_outage {
+            self.one_less_after_outage(now_ms);
+        }
+        true
+    }
+
+    fn next_subscribe(&mut self, now_ms: u64) -> Option<(Verb, Vec<Target>)> {
         let mut targets = Vec::new();
         // Channels and patterns take different commands.
         let mut verb = None;
         while targets.len() < MAX_TARGETS_PER_COMMAND {
             let same_verb = |target: &mut Target| verb.is_none_or(|verb| target.subscribe_verb() == verb);
             let Some(target) = self.to_subscribe.pop_front_if(same_verb) else { break };
+            if self.forget_if_unwanted(now_ms, &target) {
+                continue;
+            }
             if let Some(entry) = self.entries.get_mut(&target)
                 && entry.link == LinkState::Queued
             {

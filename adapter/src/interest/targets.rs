@@ -113,7 +113,21 @@ impl Entry {
         Self { always: true, ..Self::default() }
     }
 
+    /// To be unsubscribed: it is not idle any more.
+    pub(super) fn leave(&mut self) {
+        self.idle_since_ms = None;
+        self.link = LinkState::Leaving;
+    }
+
     pub(super) fn is_wanted(&self) -> bool {
         self.always || self.wanted_by != 0
     }
+}
+
+/// A room that has no subscription of its own, as the pattern covers it. One bit for each subscriber.
+#[derive(Debug, Default)]
+pub(super) struct Covered {
+    pub(super) wanted_by: u64,
+    /// Those of them who were not told yet.
+    pub(super) waiting: u64,
 }

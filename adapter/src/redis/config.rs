@@ -19,6 +19,8 @@ pub struct RedisConfig {
     pub namespaces: Vec<String>,
     /// How long a room stays subscribed after the last one left.
     pub unsubscribe_delay: Duration,
+    /// Rooms that may stay subscribed so; beyond it, those that were left first are unsubscribed at once.
+    pub max_idle_subscriptions: usize,
     /// How long Redis may take to answer a publish.
     pub publish_timeout: Duration,
     /// How long Redis may take to confirm a batch of subscriptions.
@@ -47,6 +49,7 @@ impl RedisConfig {
             node_prefix: node_prefix.into(),
             namespaces: vec!["/".to_owned()],
             unsubscribe_delay: Duration::from_secs(10),
+            max_idle_subscriptions: 10_000,
             publish_timeout: Duration::from_secs(3),
             subscribe_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),

@@ -82,6 +82,11 @@ impl Connector {
         }
     }
 
+    /// All that the link was used for before it was lost works again.
+    pub(super) fn recovered(&mut self, gap_ms: u64) {
+        self.log.recovered(gap_ms);
+    }
+
     pub(super) fn is_shutdown(&self) -> bool {
         *self.shutdown.borrow()
     }

@@ -168,15 +168,15 @@ impl Engine for RedisEngine {
     }
 
     fn metrics(&self) -> EngineMetrics {
-        let (desired, confirmed) = {
-            let interest = self.subscriptions.interest.lock();
-            (interest.desired(), interest.confirmed_count())
-        };
+        let interest = self.subscriptions.interest.lock();
         EngineMetrics {
             publish_link_up: self.queue.is_link_up().into(),
             subscribe_link_up: self.subscriptions.link_up.load(Ordering::Acquire).into(),
-            subscriptions_desired: desired as u64,
-            subscriptions_confirmed: confirmed as u64,
+            base_subscribed: interest.is_base_confirmed().into(),
+            ever_subscribed: interest.was_base_confirmed().into(),
+            subscriptions_desired: interest.desired() as u64,
+            subscriptions_confirmed: interest.confirmed_count() as u64,
+            subscriptions_idle: interest.idle_count() as u64,
             ..self.counters.read()
         }
     }
@@ -204,6 +204,7 @@ fn interest_config(config: &RedisConfig) -> InterestConfig {
         namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
         node_prefix: config.node_prefix.as_str().into(),
         unsubscribe_delay_ms: setting_ms(config.unsubscribe_delay),
+        max_idle: config.max_idle_subscriptions,
         command_timeout_ms: setting_ms(config.subscribe_timeout),
     }
 }

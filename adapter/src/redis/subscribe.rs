@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::{Clock, Ended, connector::Connector, link::Link, receive::Receiver};
 use crate::{
-    Event, EventSink, GapCause,
+    Event, EventSink,
     counters::Counters,
     interest::{Action, Command, CommandId, Interest, Target, Verb},
     wire::Channels,
@@ -114,7 +114,7 @@ impl Subscriber {
     }
 
     /// Does everything that is to be done now.
-    fn act(&self, link: &Link, in_flight: &InFlight) -> Result<(), String> {
+    fn act(&mut self, link: &Link, in_flight: &InFlight) -> Result<(), String> {
         loop {
             // The sink must be called without the lock: it may subscribe.
             let action = self.subscriptions.interest.lock().poll(self.clock.now_ms());
@@ -129,11 +129,8 @@ impl Subscriber {
                 }
                 Some(Action::Gap { duration_ms }) => {
                     self.counters.gaps.increment();
-                    tracing::warn!(
-                        duration_ms,
-                        "messages of other nodes may be missing; all subscriptions are back"
-                    );
-                    self.sink.deliver(Event::Gap { cause: GapCause::Reconnected, duration_ms });
+                    self.connector.recovered(duration_ms);
+                    self.sink.deliver(Event::Gap { duration_ms });
                 }
                 Some(Action::AbandonLink) => {
                     return Err("subscriptions were not confirmed in time".to_owned());

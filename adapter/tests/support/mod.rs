@@ -65,6 +65,17 @@ impl Recorder {
             .collect()
     }
 
+    /// What kinds of events there were, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        let name = |event: &Event| match event {
+            Event::Broadcast(_) => "Broadcast",
+            Event::Subscribed { .. } => "Subscribed",
+            Event::LinkLost { .. } => "LinkLost",
+            Event::Gap { .. } => "Gap",
+        };
+        self.events.lock().iter().map(name).collect()
+    }
+
     pub fn remove(&self, matches: impl Fn(&Event) -> bool) {
         self.events.lock().retain(|event| !matches(event));
     }

@@ -115,7 +115,11 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
                 "Rooms and patterns subscribed at Redis, by state.",
                 "state",
             ),
-            vec![("desired", metrics.subscriptions_desired), ("confirmed", metrics.subscriptions_confirmed)],
+            vec![
+                ("desired", metrics.subscriptions_desired),
+                ("confirmed", metrics.subscriptions_confirmed),
+                ("idle", metrics.subscriptions_idle),
+            ],
         ),
         single(
             counter("broadgate_adapter_received_total", "Broadcasts from other nodes and emitters."),
@@ -160,10 +164,6 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
         single(
             counter("broadgate_adapter_gaps_total", "Gaps in which messages of other nodes may be missing."),
             metrics.gaps_total,
-        ),
-        single(
-            counter("broadgate_adapter_dropped_total", "Received broadcasts that the adapter dropped."),
-            metrics.dropped_total,
         ),
     ]
 }
