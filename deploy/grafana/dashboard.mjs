@@ -1,0 +1,203 @@
+// Writes broadgate.json beside it: `node deploy/grafana/dashboard.mjs`. .ci/ops/dashboards checks that it was run, that
+// Grafana's schema accepts the result and that every query finds something.
+
+import { writeFileSync } from "node:fs";
+
+import { panel, row, stat, table, layout } from "./layout.mjs";
+
+/** What every selector has. */
+const NODE = `job=~"$job",namespace=~"$namespace",instance=~"$instance"`;
+const metric = (name, labels = "") => `${name}{${NODE}${labels && `,${labels}`}}`;
+const rate = (name, labels) => `rate(${metric(name, labels)}[$__rate_interval])`;
+const sum = (expression, by = "") => `sum${by && ` by (${by})`} (${expression})`;
+/** Divides, and leaves out what has nothing to divide by. */
+const ratio = (above, below) => `${above} / (${below} > 0)`;
+
+const connections = (by = "") => sum(metric("broadgate_connections"), by);
+const limit = (name) => `max by (instance) (${metric("broadgate_limit", `limit="${name}"`)})`;
+/** Messages that a client should have got and did not, of all kinds. */
+const LOSSES = `${sum(rate("broadgate_messages_dropped_total"))} + ${sum(rate("broadgate_shard_inbox_dropped_total"))}`;
+
+const GREEN_IS_ZERO = [["green", null], ["red", 1]];
+const RARELY = [["green", null], ["orange", 0.001], ["red", 0.01]];
+const FILLING = [["green", null], ["orange", 0.7], ["red", 0.85]];
+const PER_SECOND = "si:/s";
+
+const overview = [
+  stat("Nodes", "Nodes that Prometheus reaches.", [`count(${metric("broadgate_build_info")})`]),
+  stat("Not ready", "Nodes that answer /readyz with 503, those that drain included.",
+    [`count(${metric("broadgate_ready")} == 0) or vector(0)`], { thresholds: GREEN_IS_ZERO }),
+  stat("Links down", "Links to Redis that are down; each node has two.",
+    [`count(${metric("broadgate_adapter_link_up")} == 0) or vector(0)`], { thresholds: GREEN_IS_ZERO }),
+  stat("Gaps", "Times, in the range shown, that a node was cut off from Redis and messages may be missing.",
+    [sum(`increase(${metric("broadgate_adapter_gaps_total")}[$__range])`)], { thresholds: GREEN_IS_ZERO, decimals: 0 }),
+  stat("Connections", "Open Engine.IO sessions of all nodes.", [connections()]),
+  stat("Deliveries", "Messages queued for members of rooms, a second.", [sum(rate("broadgate_deliveries_total"))],
+    { unit: PER_SECOND }),
+  stat("Lost", "Messages that a client should have got and did not, of all messages to clients. Objective: below 0.1 %.",
+    [ratio(`(${LOSSES})`, `(${LOSSES} + ${sum(rate("broadgate_messages_sent_total"))})`)],
+    { unit: "percentunit", thresholds: RARELY }),
+  stat("Fullest node", "Connections of the limit, on the node that is fullest.",
+    [`max(${connections("instance")} / ${limit("max_connections")})`], { unit: "percentunit", thresholds: FILLING }),
+  panel("Connections by node", "Open sessions. They should be alike, unless a node has just started.",
+    [[connections("instance"), "{{instance}}"]], { stack: true }),
+  panel("Deliveries by node", "Messages queued for members of rooms.",
+    [[sum(rate("broadgate_deliveries_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND, stack: true }),
+  panel("State of the nodes", "Ready, and draining. A node that loses Redis stays ready.",
+    [[sum(metric("broadgate_ready")), "ready"], [sum(metric("broadgate_draining")), "draining"],
+     [`count by (version) (${metric("broadgate_build_info")})`, "version {{version}}"]]),
+];
+
+const churn = [
+  panel("Connections by transport", "Open sessions. Polling that stays high: WebSockets do not get through.",
+    [[connections("transport"), "{{transport}}"]], { stack: true }),
+  panel("Opened", "New sessions, by the transport they began with.",
+    [[sum(rate("broadgate_connections_opened_total"), "transport"), "{{transport}}"]], { unit: PER_SECOND }),
+  panel("Closed", "Ended sessions, by reason. server_shutdown: a drain. ping_timeout: the client did not answer.",
+    [[sum(rate("broadgate_connections_closed_total"), "reason"), "{{reason}}"]], { unit: PER_SECOND }),
+  panel("Upgrades", "Changes from polling to WebSocket, by result.",
+    [[sum(rate("broadgate_transport_upgrades_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Connects to namespaces", "Socket.IO sockets that were wanted, by result.",
+    [[sum(rate("broadgate_connects_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Sockets", "Connected Socket.IO sockets; one connection may have several, in namespaces.",
+    [[sum(metric("broadgate_sockets")), "sockets"], [connections(), "connections"]]),
+];
+
+const deliveries = [
+  panel("Broadcasts and deliveries", "A broadcast is counted on each shard that takes it; a delivery for each member.",
+    [[sum(rate("broadgate_broadcasts_total")), "broadcasts"], [sum(rate("broadgate_deliveries_total")), "deliveries"]],
+    { unit: PER_SECOND }),
+  panel("Fan-out", "Deliveries of one broadcast on one shard, on average.",
+    [[ratio(sum(rate("broadgate_deliveries_total")), sum(rate("broadgate_broadcasts_total"))), "members"]]),
+  panel("Messages of a write", "Messages that one system call writes, on average. It grows under load.",
+    [[ratio(sum(rate("broadgate_messages_sent_total")), sum(rate("broadgate_socket_writes_total"))), "messages"]]),
+  panel("Messages", "Engine.IO messages to and from clients.",
+    [[sum(rate("broadgate_messages_sent_total")), "sent"], [sum(rate("broadgate_messages_received_total")), "received"]],
+    { unit: PER_SECOND }),
+  panel("Bytes", "To and from clients, framing included.",
+    [[sum(rate("broadgate_bytes_sent_total")), "sent"], [sum(rate("broadgate_bytes_received_total")), "received"]],
+    { unit: "Bps" }),
+  panel("Publishes of clients", "Requests of clients to publish, by result.",
+    [[sum(rate("broadgate_publishes_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+];
+
+const losses = [
+  panel("Slow consumers", "Clients cut because limits.max_queued_bytes waited for them.",
+    [[sum(rate("broadgate_slow_consumers_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
+  panel("Messages dropped", "volatile: the client was not ready. connection_closed: they waited when it went away.",
+    [[sum(rate("broadgate_messages_dropped_total"), "reason"), "{{reason}}"]], { unit: PER_SECOND }),
+  panel("Broadcasts dropped at shards", "limits.max_shard_inbox_bytes was reached: lost for all clients of the shard.",
+    [[sum(rate("broadgate_shard_inbox_dropped_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
+  panel("Waiting for shards", "Bytes in the inboxes of a node's shards.",
+    [[sum(metric("broadgate_shard_inbox_bytes"), "instance"), "{{instance}}"]], { unit: "bytes" }),
+  panel("Lost", "Messages that a client should have got and did not, of all messages to clients.",
+    [[ratio(`(${LOSSES})`, `(${LOSSES} + ${sum(rate("broadgate_messages_sent_total"))})`), "lost"]],
+    { unit: "percentunit", thresholds: RARELY }),
+];
+
+const redis = [
+  panel("Links", "1 while the link is up. subscribe receives, publish sends.",
+    [[`min by (instance, link) (${metric("broadgate_adapter_link_up")})`, "{{instance}} {{link}}"]], { max: 1 }),
+  panel("Messages", "Between the nodes, and from emitters. A node takes those that it has members for.",
+    [[sum(rate("broadgate_adapter_received_total")), "received"],
+     [sum(rate("broadgate_adapter_published_total")), "published"],
+     [sum(rate("broadgate_adapter_skipped_own_total")), "own, skipped"]], { unit: PER_SECOND }),
+  panel("Bytes received", "Payload of the broadcasts from other nodes and emitters.",
+    [[sum(rate("broadgate_adapter_received_bytes_total"), "instance"), "{{instance}}"]], { unit: "Bps" }),
+  panel("Subscriptions", "Rooms and patterns that are wanted, and that Redis has confirmed. They should be one line.",
+    [[sum(metric("broadgate_adapter_subscriptions"), "state"), "{{state}}"]]),
+  panel("Faults", "Publishes that failed, and messages that could not be read.",
+    [[sum(rate("broadgate_adapter_publish_failed_total")), "publish failed"],
+     [sum(rate("broadgate_adapter_malformed_total")), "malformed"]], { unit: PER_SECOND }),
+  panel("Reconnects and gaps", "In five minutes. After a gap messages may be missing.",
+    [[sum(`increase(${metric("broadgate_adapter_reconnects_total")}[5m])`, "instance"), "{{instance}} reconnects"],
+     [sum(`increase(${metric("broadgate_adapter_gaps_total")}[5m])`, "instance"), "{{instance}} gaps"]]),
+];
+
+const rooms = [
+  panel("Rooms", "Rooms with members. A room with members on several shards or nodes counts on each.",
+    [[sum(metric("broadgate_rooms"), "instance"), "{{instance}}"]]),
+  panel("Memberships", "Members of all rooms.", [[sum(metric("broadgate_room_memberships"), "instance"), "{{instance}}"]]),
+  panel("Memberships of a socket", "On average; the room of its own id does not count.",
+    [[ratio(sum(metric("broadgate_room_memberships")), sum(metric("broadgate_sockets"))), "memberships"]]),
+  panel("Joins", "Requests to join a room, by result.",
+    [[sum(rate("broadgate_joins_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Leaves", "Requests to leave a room.", [[sum(rate("broadgate_leaves_total")), "leaves"]], { unit: PER_SECOND }),
+  panel("Waiting acks", "Joins and publishes of clients that wait for Redis.",
+    [[sum(metric("broadgate_acks_pending"), "instance"), "{{instance}}"]]),
+];
+
+const errors = [
+  panel("Requests refused", "Before they reached a session, by reason. session_unknown: no sticky sessions for polling.",
+    [[sum(rate("broadgate_handshake_rejected_total"), "reason"), "{{reason}}"]], { unit: PER_SECOND }),
+  panel("Protocol errors", "Input that broke a protocol and closed its connection, by layer.",
+    [[sum(rate("broadgate_protocol_errors_total"), "layer"), "{{layer}}"]], { unit: PER_SECOND }),
+  panel("Other faults of clients", "Messages above engine.max_payload_bytes, events that nobody handles, and log lines left out.",
+    [[sum(rate("broadgate_payload_too_large_total")), "too large"],
+     [sum(rate("broadgate_events_unknown_total")), "unknown events"],
+     [sum(rate("broadgate_log_lines_suppressed_total")), "log lines left out"]], { unit: PER_SECOND }),
+];
+
+const limits = [
+  panel("Connections of the limit", "The limit in force; it is lower than configured where there are few descriptors.",
+    [[`${connections("instance")} / ${limit("max_connections")}`, "{{instance}}"]],
+    { unit: "percentunit", max: 1, thresholds: FILLING }),
+  panel("File descriptors of the limit", "All that are open: clients, links, listeners.",
+    [[`max by (instance) (${metric("process_open_fds")} / ${metric("process_max_fds")})`, "{{instance}}"]],
+    { unit: "percentunit", max: 1, thresholds: FILLING }),
+  panel("Inboxes of the limit", "Bytes waiting for shards, of limits.max_shard_inbox_bytes for each of them.",
+    [[`${sum(metric("broadgate_shard_inbox_bytes"), "instance")} / (${limit("max_shard_inbox_bytes")} * ` +
+      `${sum(metric("broadgate_shards"), "instance")})`, "{{instance}}"]],
+    { unit: "percentunit", max: 1, thresholds: FILLING }),
+  table("Bounds in force", "The lowest of all nodes.", `min by (limit) (${metric("broadgate_limit")})`),
+];
+
+/** The highest of the nodes against their average: 1 is even. */
+const skew = (expression) => `max(${expression}) / (avg(${expression}) > 0)`;
+const perNode = [
+  panel("Skew", "The busiest node against the average: 1 is even, 2 is twice as much.",
+    [[skew(connections("instance")), "connections"],
+     [skew(sum(rate("broadgate_deliveries_total"), "instance")), "deliveries"],
+     [skew(sum(rate("process_cpu_seconds_total"), "instance")), "CPU"]],
+    { thresholds: [["green", null], ["orange", 1.5], ["red", 2]] }),
+  panel("Opened by node", "What the load balancer gives to each.",
+    [[sum(rate("broadgate_connections_opened_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
+  panel("Bytes sent by node", "Framing included.",
+    [[sum(rate("broadgate_bytes_sent_total"), "instance"), "{{instance}}"]], { unit: "Bps" }),
+  panel("Requests for another shard", "Polling requests that reached a shard other than their session's. This is normal.",
+    [[sum(rate("broadgate_requests_forwarded_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
+];
+
+const process = [
+  panel("CPU", "Cores in use. A node has one thread for each shard and one for all else.",
+    [[sum(rate("process_cpu_seconds_total"), "instance"), "{{instance}}"],
+     [`min(${metric("broadgate_shards")})`, "shards"]]),
+  panel("Memory", "Resident.", [[sum(metric("process_resident_memory_bytes"), "instance"), "{{instance}}"]], { unit: "bytes" }),
+  panel("Memory of a connection", "Resident memory through connections. With few of them it says nothing.",
+    [[ratio(sum(metric("process_resident_memory_bytes"), "instance"), connections("instance")), "{{instance}}"]],
+    { unit: "bytes" }),
+  panel("File descriptors", "Open ones.", [[sum(metric("process_open_fds"), "instance"), "{{instance}}"]]),
+  panel("Threads", "Of the process.", [[sum(metric("process_threads"), "instance"), "{{instance}}"]]),
+  panel("Uptime", "Since the start of the process.",
+    [[`time() - max by (instance) (${metric("process_start_time_seconds")})`, "{{instance}}"]], { unit: "s" }),
+];
+
+const dashboard = layout({
+  title: "Broadgate",
+  uid: "broadgate",
+  description: "Nodes of Broadgate: connections, deliveries, losses, Redis. Alerts and what to do: deploy/RUNBOOK.md.",
+  of: "broadgate_build_info",
+  rows: [
+    row("Overview", overview),
+    row("Connections and churn", churn),
+    row("Deliveries and fan-out", deliveries),
+    row("Slow consumers and losses", losses),
+    row("Redis path", redis),
+    row("Rooms", rooms, { collapsed: true }),
+    row("Protocol errors and rejections", errors, { collapsed: true }),
+    row("Limits", limits, { collapsed: true }),
+    row("Per-node skew", perNode, { collapsed: true }),
+    row("Process", process, { collapsed: true }),
+  ],
+});
+writeFileSync(new URL("broadgate.json", import.meta.url), `${JSON.stringify(dashboard, null, 2)}\n`);
