@@ -293,3 +293,28 @@ impl StopSignals {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_that_clients_may_publish_is_beyond_what_other_nodes_take() {
+        let mut settings = Settings::development();
+        settings.engine.max_payload_bytes = 100 << 20;
+        settings.limits.max_attachments = 1000;
+        settings.limits.max_room_name_bytes = 65_536;
+        settings.limits.max_rooms_per_publish = 100_000;
+        let wide = message_limits(&settings);
+        assert!(wide.max_message_bytes >= 400 << 20 && wide.max_json_bytes >= 800 << 20);
+        assert_eq!((wide.max_attachments, wide.max_room_bytes, wide.max_rooms), (1000, 65_536, 100_001));
+        assert_eq!(wide.max_depth, 128);
+        // Other publishers are not bound by this node's clients.
+        settings.limits.max_attachments = 0;
+        settings.limits.max_room_name_bytes = 1;
+        let narrow = message_limits(&settings);
+        let defaults = wire::Limits::default();
+        assert_eq!(narrow.max_attachments, defaults.max_attachments);
+        assert_eq!(narrow.max_room_bytes, defaults.max_room_bytes);
+    }
+}
