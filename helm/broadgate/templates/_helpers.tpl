@@ -1,0 +1,150 @@
+{{- define "broadgate.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* What never changes for a release: selectors are immutable. */}}
+{{- define "broadgate.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "broadgate.labels" -}}
+{{ include "broadgate.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "broadgate.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "broadgate.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "broadgate.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty where there is a Redis. */}}
+{{- define "broadgate.hasRedis" -}}
+{{- if or .Values.redis.url .Values.redis.existingSecret .Values.redis.bundled.enabled }}true{{ end }}
+{{- end }}
+
+{{- define "broadgate.redisUrl" -}}
+{{- if .Values.redis.bundled.enabled }}
+{{- printf "redis://%s-redis:6379" (include "broadgate.fullname" .) }}
+{{- else }}
+{{- .Values.redis.url }}
+{{- end }}
+{{- end }}
+
+{{- define "broadgate.redisSecretName" -}}
+{{- default (printf "%s-redis" (include "broadgate.fullname" .)) .Values.redis.existingSecret }}
+{{- end }}
+
+{{/* The URL's port, for the NetworkPolicy, unless redis.port says another. */}}
+{{- define "broadgate.redisPort" -}}
+{{- $host := get (urlParse (include "broadgate.redisUrl" .)) "host" }}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" }}
+{{- if .Values.redis.port }}{{ int .Values.redis.port }}{{ else }}{{ default "6379" $port }}{{ end }}
+{{- end }}
+
+{{- define "broadgate.path" -}}
+{{- dig "engine" "path" "/socket.io/" .Values.config }}
+{{- end }}
+
+{{- define "broadgate.listen" -}}
+{{- $address := ternary "[::]" "0.0.0.0" (eq .root.Values.listenAddress "::") }}
+{{- printf "%s:%d" $address .port }}
+{{- end }}
+
+{{/* The configuration: the values, and what only the chart can know. JSON is a format of the node's, too. */}}
+{{- define "broadgate.config" -}}
+{{- $server := dict "listen" (include "broadgate.listen" (dict "root" . "port" 8080)) }}
+{{- $ops := dict "listen" (include "broadgate.listen" (dict "root" . "port" 8081)) }}
+{{- $adapter := dict "kind" (ternary "redis" "memory" (not (empty (include "broadgate.hasRedis" .)))) }}
+{{- $own := dict "server" $server "ops" $ops "adapter" $adapter }}
+{{- mergeOverwrite (deepCopy .Values.config) $own | toPrettyJson }}
+{{- end }}
+
+{{/* The one place where the time to stop is computed: waiting, draining, margin. */}}
+{{- define "broadgate.terminationGracePeriodSeconds" -}}
+{{- $drain := dig "server" "shutdown_timeout_ms" 10000 .Values.config | int }}
+{{- add (int .Values.drain.preStopSeconds) (div (add $drain 999) 1000) (int .Values.drain.marginSeconds) }}
+{{- end }}
+
+{{- define "broadgate.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* One node, or none that a client with polling could miss: no need for affinity. */}}
+{{- define "broadgate.needsAffinity" -}}
+{{- $many := or (gt (int .Values.replicaCount) 1) .Values.autoscaling.enabled .Values.keda.enabled }}
+{{- $transports := dig "engine" "transports" (list "polling" "websocket") .Values.config }}
+{{- if and $many (has "polling" $transports) }}true{{ end }}
+{{- end }}
+
+{{/* What the schema cannot say: values that are wrong together. */}}
+{{- define "broadgate.validate" -}}
+{{- $redis := .Values.redis }}
+{{- $sources := 0 }}
+{{- range list $redis.url $redis.existingSecret $redis.bundled.enabled }}
+{{- if . }}{{ $sources = add1 $sources }}{{ end }}
+{{- end }}
+{{- if gt (int $sources) 1 }}
+{{- fail "redis: set only one of redis.url, redis.existingSecret and redis.bundled.enabled" }}
+{{- end }}
+{{- $scaled := or .Values.autoscaling.enabled .Values.keda.enabled }}
+{{- if and (eq (int $sources) 0) (or $scaled (gt (int .Values.replicaCount) 1)) }}
+{{- fail "more than one node needs Redis: set redis.url or redis.existingSecret (or redis.bundled.enabled, for trying out)" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
+{{- fail "autoscaling.enabled and keda.enabled: two autoscalers for one Deployment; set only one" }}
+{{- end }}
+{{- range $name := list "autoscaling" "keda" }}
+{{- $scaler := get $.Values $name }}
+{{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) }}
+{{- fail (printf "%s.minReplicas is more than %s.maxReplicas" $name $name) }}
+{{- end }}
+{{- end }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (not .targetCPUUtilizationPercentage) (not .targetConnectionsPerPod) }}
+{{- fail "autoscaling.enabled without a target: set targetCPUUtilizationPercentage or targetConnectionsPerPod" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.keda.enabled (not .Values.keda.prometheusAddress) }}
+{{- fail "keda.enabled needs keda.prometheusAddress" }}
+{{- end }}
+{{- if and (or .Values.autoscaling.enabled .Values.keda.enabled) (not (dig "requests" "cpu" "" .Values.resources)) }}
+{{- fail "scaling on CPU use is per cent of resources.requests.cpu, which is not set" }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- fail "serviceMonitor.enabled and podMonitor.enabled would scrape every pod twice; set only one" }}
+{{- end }}
+{{- if and (has .Values.rollout.maxSurge (list 0 0.0 "0%")) (has .Values.rollout.maxUnavailable (list 0 0.0 "0%")) }}
+{{- fail "rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- fail "httpRoute.enabled needs httpRoute.parentRefs" }}
+{{- end }}
+{{- if le (int .Values.rollout.progressDeadlineSeconds) (int .Values.rollout.minReadySeconds) }}
+{{- fail "rollout.progressDeadlineSeconds must be more than rollout.minReadySeconds" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,126 @@
+"""The script of the `helm test` pod, with BusyBox as in the pod, against two real nodes that share a real Redis."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import CHART
+from test_semantics import BINARY
+
+APPLETS = ("sh", "nc", "wget", "grep", "head", "tr", "mkfifo", "sleep", "date", "kill")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until(ready, what: str):
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Public and ops port of two nodes."""
+    folder = tmp_path_factory.mktemp("cluster")
+    redis_port = free_port()
+    # The arguments that the chart gives to the bundled Redis.
+    arguments = ["--save", "", "--appendonly", "no", "--client-output-buffer-limit", "pubsub 128mb 64mb 60"]
+    processes = [
+        subprocess.Popen(
+            ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1", "--dir", folder, *arguments],
+            stdout=subprocess.DEVNULL,
+        )
+    ]
+    try:
+        wait_until(lambda: accepts(redis_port), "Redis did not start")
+        nodes = []
+        for number in range(2):
+            public, ops = free_port(), free_port()
+            file = folder / f"node-{number}.json"
+            config = {
+                "server": {"listen": f"127.0.0.1:{public}", "shards": 1},
+                "ops": {"listen": f"127.0.0.1:{ops}"},
+                "engine": {"path": "/realtime/"},
+                "namespaces": [{"name": "/"}, {"name": "/chat"}],
+            }
+            file.write_text(json.dumps(config))
+            environment = os.environ | {"BROADGATE__ADAPTER__REDIS__URL": f"redis://127.0.0.1:{redis_port}"}
+            log = (folder / f"node-{number}.log").open("w")
+            processes.append(subprocess.Popen([BINARY, "serve", "--config", file], env=environment, stdout=log, stderr=log))
+            nodes.append((public, ops))
+        for _, ops in nodes:
+            wait_until(lambda ops=ops: answers(f"http://127.0.0.1:{ops}/readyz"), "a node did not get ready")
+        yield nodes
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(timeout=30)
+
+
+def delivery_test(folder, public: int, ops: int, namespace: str) -> subprocess.CompletedProcess:
+    applets = folder / "bin"
+    applets.mkdir()
+    for applet in APPLETS:
+        (applets / applet).symlink_to("/bin/busybox" if os.path.exists("/bin/busybox") else "/usr/bin/busybox")
+    script = (CHART / "files/delivery-test.sh").read_text()
+    assert "cd /tmp\n" in script
+    environment = {
+        "PATH": str(applets),
+        "PUBLIC_HOST": "127.0.0.1",
+        "PUBLIC_PORT": str(public),
+        "OPS_URL": f"http://127.0.0.1:{ops}",
+        "ENGINE_PATH": "/realtime/",
+        "NAMESPACE": namespace,
+    }
+    command = [applets / "sh", "-c", script.replace("cd /tmp\n", f"cd {folder}\n")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+
+
+@pytest.mark.parametrize("namespace", ["/", "/chat"])
+@pytest.mark.parametrize("publisher", [0, 1], ids=["same-node", "other-node"])
+def test_a_message_is_received(cluster, tmp_path, namespace, publisher):
+    done = delivery_test(tmp_path, cluster[0][0], cluster[publisher][1], namespace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "OK: published" in done.stdout
+
+
+def test_a_namespace_that_is_refused_fails(cluster, tmp_path):
+    done = delivery_test(tmp_path, cluster[0][0], cluster[0][1], "/nowhere")
+    assert done.returncode != 0
+    assert "FAILED" in done.stdout
+    assert "Invalid namespace" in done.stdout
+
+
+def test_a_publish_that_is_refused_fails(cluster, tmp_path):
+    nobody = free_port()
+    assert delivery_test(tmp_path, cluster[0][0], nobody, "/").returncode != 0
+
+
+def test_the_alb_preset_expects_the_health_answer_of_the_public_listener(cluster):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://127.0.0.1:{cluster[0][0]}/realtime/", timeout=5)
+    presets = (CHART / "templates/_presets.tpl").read_text()
+    assert f'success-codes: "{refused.value.code}"' in presets
