@@ -37,8 +37,13 @@ impl EventSink for ShardSink {
                     inbox.send(EngineMessage::Application(HubMessage::Subscribed { namespace, room }));
                 }
             }
-            // The engine logs them itself, at a bounded rate.
-            Event::LinkLost { .. } | Event::Gap { .. } => {}
+            // The engine logs it itself, at a bounded rate; so it does a gap.
+            Event::LinkLost { .. } => {
+                for inbox in self.shards.iter() {
+                    inbox.send(EngineMessage::Application(HubMessage::LinkLost));
+                }
+            }
+            Event::Gap { .. } => {}
         }
     }
 }

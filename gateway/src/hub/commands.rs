@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     HubMessage,
-    client::NamespaceId,
+    client::{NamespaceId, RoomId},
     directory::{Joined, Waiter},
     packets::Answer,
     send_broadcast, send_counted,
@@ -153,7 +153,10 @@ impl Hub {
         let room_name = Arc::clone(&room.name);
         match caller.ack_id {
             Some(ack_id) => {
-                self.wait_for_subscription(io, caller.session, caller.namespace, ack_id, id, now_ms);
+                let (session, deadline_ms) = (caller.session, now_ms + self.spec.subscribe_timeout_ms);
+                let is_new = !matches!(joined, Joined::Already(_));
+                let waiter = Waiter { session, ack_id: ack_id.into(), deadline_ms, is_new };
+                self.wait_for_subscription(io, caller.namespace, id, waiter);
             }
             None => io.counters().joins_ok.add(1),
         }
@@ -162,18 +165,10 @@ impl Hub {
         }
     }
 
-    fn wait_for_subscription(
-        &mut self,
-        io: &EngineIo,
-        session: SessionId,
-        namespace: NamespaceId,
-        ack_id: &str,
-        room: super::client::RoomId,
-        now_ms: u64,
-    ) {
-        let deadline_ms = now_ms + self.spec.subscribe_timeout_ms;
+    fn wait_for_subscription(&mut self, io: &EngineIo, namespace: NamespaceId, room: RoomId, waiter: Waiter) {
+        let (session, deadline_ms) = (waiter.session, waiter.deadline_ms);
         let room = self.directory.room_mut(room);
-        room.waiters.push(Waiter { session, ack_id: ack_id.into(), deadline_ms });
+        room.waiters.push(waiter);
         if room.deadline_ms.is_none() {
             room.deadline_ms = Some(deadline_ms);
             let name = Arc::clone(&room.name);
@@ -205,24 +200,30 @@ impl Hub {
                 // Of an earlier room with that name.
                 continue;
             }
-            let late: Vec<_> = (self.directory.room(id).waiters.iter())
-                .take_while(|waiter| waiter.deadline_ms <= now_ms)
-                .map(|waiter| waiter.session.index)
-                .collect();
-            for index in late {
-                // All joins of a socket that is taken out are refused, also those that could wait longer.
-                let Some(left) = self.directory.leave(index, namespace, &name) else { continue };
-                self.waiters_are_done(io, &left.waiters);
-                io.counters().joins_unavailable.add(left.waiters.len() as u64);
-                for waiter in &left.waiters {
-                    let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
-                    self.refuse(io, caller, UNAVAILABLE);
-                }
-                self.room_is_gone(left.gone.as_ref());
+            let waiters = &mut self.directory.room_mut(id).waiters;
+            let late: Vec<_> = waiters.extract_if(.., |waiter| waiter.deadline_ms <= now_ms).collect();
+            for waiter in late {
+                self.undo_join(io, namespace, &name, waiter);
             }
             self.set_next_deadline(namespace, name);
         }
         self.update_gauges(io, before);
+    }
+
+    /// Refuses a join, and takes the socket out of the room if it was not a member before. Joins of that socket that
+    /// could have waited longer are refused with it.
+    fn undo_join(&mut self, io: &mut EngineIo, namespace: NamespaceId, name: &str, waiter: Waiter) {
+        let index = waiter.session.index;
+        let left = if waiter.is_new { self.directory.leave(index, namespace, name) } else { None };
+        let left = left.unwrap_or_default();
+        let refused: Vec<_> = std::iter::once(waiter).chain(left.waiters).collect();
+        self.waiters_are_done(io, &refused);
+        io.counters().joins_unavailable.add(refused.len() as u64);
+        for waiter in &refused {
+            let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
+            self.refuse(io, caller, UNAVAILABLE);
+        }
+        self.room_is_gone(left.gone.as_ref());
     }
 
     fn next_due(&mut self, now_ms: u64) -> Option<(u64, NamespaceId, Arc<str>)> {

@@ -16,6 +16,8 @@ pub(super) struct Waiter {
     pub(super) session: SessionId,
     pub(super) ack_id: Box<str>,
     pub(super) deadline_ms: u64,
+    /// Is this the join that made the socket a member?
+    pub(super) is_new: bool,
 }
 
 /// A room with its members, as the indices of their sessions.
@@ -326,7 +328,8 @@ mod tests {
         }
         let room = directory.find(MAIN, "news").unwrap();
         for (index, ack_id) in [(0, "a"), (1, "b"), (0, "c")] {
-            let waiter = Waiter { session: session(index), ack_id: ack_id.into(), deadline_ms: 0 };
+            let waiter =
+                Waiter { session: session(index), ack_id: ack_id.into(), deadline_ms: 0, is_new: true };
             directory.room_mut(room).waiters.push(waiter);
         }
         let left = directory.leave(0, MAIN, "news").unwrap();

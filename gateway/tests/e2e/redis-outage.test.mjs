@@ -35,6 +35,8 @@ test("Redis is killed and comes back under load", async (t) => {
     const ack = await ask(readers[1], "join", "new room");
     return ack.ok === false && ack.error === "adapter_unavailable";
   });
+  const again = await ask(readers[1], "join", "room");
+  assert.equal(again.error, "adapter_unavailable", "a room that the node had is not subscribed either");
 
   const afterOutage = load.sent();
   await startRedis(t, { port: redis.port });
