@@ -23,7 +23,7 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
   const redis = await startRedis(t);
   const nodes = [await startGateway(t, { redis }), await startGateway(t, { redis })];
   const prometheus = await startPrometheus(t, nodes);
-  await startLoad(t, nodes, redis);
+  const stopLoad = await startLoad(t, nodes, redis);
   const values = await variables(prometheus, nodes);
 
   const instances = nodes.map(({ opsPort }) => `127.0.0.1:${opsPort}`);
@@ -60,6 +60,8 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
     assert.ok(Number(value[1]) > 0, name);
   }
   assert.deepEqual(await prometheus.query(substitute("nothing{job=~'$job'}", values)), [], "a query can find nothing");
+  // Before the test's clients are taken from under it; what went wrong in it fails the test.
+  await stopLoad();
 });
 
 /** What the variables offer when "All" is chosen, found as Grafana finds it. */
@@ -119,7 +121,7 @@ async function startPrometheus(t, nodes) {
   };
 }
 
-/** Some of everything, again and again until the test ends. */
+/** Some of everything, again and again; resolves to what ends it. */
 async function startLoad(t, nodes, redis) {
   const [backend, raw] = [emitter(t, redis), redisClient(t, redis)];
   const clients = [];
@@ -156,10 +158,12 @@ async function startLoad(t, nodes, redis) {
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
   })();
-  // A failure is told at the end, and until then the queries run on what there was.
+  // A failure is told when the load is ended; until then the queries run on what there was.
   load.catch(() => {});
-  atEnd(t, () => {
+  const stop = () => {
     ended = true;
     return load;
-  });
+  };
+  atEnd(t, () => void stop());
+  return stop;
 }
