@@ -59,6 +59,11 @@ const churn = [
     [[sum(rate("broadgate_transport_upgrades_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
   panel("Connects to namespaces", "Socket.IO sockets that were wanted, by result.",
     [[sum(rate("broadgate_connects_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("HTTP and WebSockets", "Connections as the kernel sees them. WebSockets include those that probe or close.",
+    [[sum(metric("broadgate_http_connections")), "HTTP"],
+     [sum(metric("broadgate_websocket_connections")), "WebSocket"]]),
+  panel("Waits at the door", "Times that new connections had to wait because there was no room.",
+    [[sum(rate("broadgate_accept_pauses_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
   panel("Sockets", "Connected Socket.IO sockets; one connection may have several, in namespaces.",
     [[sum(metric("broadgate_sockets")), "sockets"], [connections(), "connections"]]),
 ];
@@ -90,6 +95,8 @@ const losses = [
     [[sum(rate("broadgate_shard_inbox_dropped_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
   panel("Waiting for shards", "Bytes in the inboxes of a node's shards.",
     [[sum(metric("broadgate_shard_inbox_bytes"), "instance"), "{{instance}}"]], { unit: "bytes" }),
+  panel("Incomplete messages", "Bytes of clients' messages that are not complete yet; bound: limits.max_inbound_buffer_bytes.",
+    [[sum(metric("broadgate_inbound_buffer_bytes"), "instance"), "{{instance}}"]], { unit: "bytes" }),
   panel("Lost", "Messages that a client should have got and did not, of all messages to clients.",
     [[ratio(`(${LOSSES})`, `(${LOSSES} + ${sum(rate("broadgate_messages_sent_total"))})`), "lost"]],
     { unit: "percentunit", thresholds: RARELY }),
@@ -134,6 +141,7 @@ const errors = [
     [[sum(rate("broadgate_protocol_errors_total"), "layer"), "{{layer}}"]], { unit: PER_SECOND }),
   panel("Other faults of clients", "Messages above engine.max_payload_bytes, events that nobody handles, and log lines left out.",
     [[sum(rate("broadgate_payload_too_large_total")), "too large"],
+     [sum(rate("broadgate_inbound_buffer_refused_total")), "no buffer"],
      [sum(rate("broadgate_events_unknown_total")), "unknown events"],
      [sum(rate("broadgate_log_lines_suppressed_total")), "log lines left out"]], { unit: PER_SECOND }),
 ];
