@@ -4,6 +4,7 @@ use std::{error::Error, future::Future, net::TcpStream, os::fd::OwnedFd, pin::pi
 
 use axum::body::Body;
 use broadgate_protocol::websocket::handshake;
+use futures_util::FutureExt;
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::Incoming,
@@ -47,7 +48,7 @@ pub(crate) async fn serve<F, E>(
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(
             TokioIo::new(WriteDeadline::new(stream, settings.header_timeout)),
-            service_fn(respond),
+            service_fn(move |request| begin(respond(request))),
         )
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -61,6 +62,19 @@ pub(crate) async fn serve<F, E>(
     if let Err(error) = served {
         // A peer that goes away or talks garbage is its own affair; hyper has answered where an answer was possible.
         tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// Lets an answer begin at once. hyper looks for the end of the connection before it polls an answer for the first time,
+/// and a poll whose client has hung up already would never reach its session, which is to end with it (wire.md 1.6).
+fn begin<F: Future>(answer: F) -> impl Future<Output = F::Output> {
+    let mut answer = Box::pin(answer);
+    let first = (&mut answer).now_or_never();
+    async move {
+        match first {
+            Some(answer) => answer,
+            None => answer.await,
+        }
     }
 }
 
