@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::EngineMetrics;
+use crate::{EngineMetrics, RequestKind};
+
+/// One figure for each kind of request.
+pub(crate) type ByKind<T> = [T; RequestKind::NAMES.len()];
 
 /// One figure: a count that only grows, or a gauge.
 #[derive(Debug, Default)]
@@ -33,6 +36,16 @@ pub(crate) struct Counters {
     pub(crate) publish_failed: Figure,
     pub(crate) reconnects: Figure,
     pub(crate) gaps: Figure,
+    pub(crate) requests_received: ByKind<Figure>,
+    pub(crate) requests_sent: ByKind<Figure>,
+    pub(crate) requests_unknown: Figure,
+    pub(crate) requests_complete: Figure,
+    pub(crate) requests_partial: Figure,
+    pub(crate) requests_failed: Figure,
+    pub(crate) responses_sent: Figure,
+    pub(crate) responses_received: Figure,
+    pub(crate) responses_truncated: Figure,
+    pub(crate) responses_failed: Figure,
 }
 
 impl Counters {
@@ -47,6 +60,16 @@ impl Counters {
             publish_failed_total: self.publish_failed.get(),
             reconnects_total: self.reconnects.get(),
             gaps_total: self.gaps.get(),
+            requests_received_total: self.requests_received.each_ref().map(Figure::get),
+            requests_sent_total: self.requests_sent.each_ref().map(Figure::get),
+            requests_unknown_total: self.requests_unknown.get(),
+            requests_complete_total: self.requests_complete.get(),
+            requests_partial_total: self.requests_partial.get(),
+            requests_failed_total: self.requests_failed.get(),
+            responses_sent_total: self.responses_sent.get(),
+            responses_received_total: self.responses_received.get(),
+            responses_truncated_total: self.responses_truncated.get(),
+            responses_failed_total: self.responses_failed.get(),
             ..EngineMetrics::default()
         }
     }

@@ -4,6 +4,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
+use crate::{Answers, Request, RequestError, RequestKind, Responder};
+
 /// One Socket.IO event as every transport and every wire format can be made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventPacket {
@@ -48,6 +50,9 @@ pub struct SubscriberId(pub u8);
 pub enum Event {
     /// A broadcast of another node or of an emitter. Never one that this engine published itself.
     Broadcast(Arc<Broadcast>),
+    /// Another node or an emitter asks for something, or a command of this node came back. The node answers through
+    /// the [`Responder`] well within five seconds, which is how long Node.js servers wait.
+    Request(Arc<Request>, Responder),
     /// `subscriber` asked for the room with [`Engine::subscribe`], and from now on what is published to it arrives. Told
     /// once for each call, and again to each subscriber of the room when it is confirmed on a new link.
     Subscribed {
@@ -124,7 +129,7 @@ pub struct EngineMetrics {
     pub skipped_own_total: u64,
     /// Messages that could not be decoded and were skipped.
     pub malformed_total: u64,
-    /// Broadcasts that were published.
+    /// Messages that were published: broadcasts, requests and answers.
     pub published_total: u64,
     /// Publishes that failed.
     pub publish_failed_total: u64,
@@ -132,6 +137,28 @@ pub struct EngineMetrics {
     pub reconnects_total: u64,
     /// Gaps told to the sink.
     pub gaps_total: u64,
+    /// Requests of others, by [`RequestKind::number`].
+    pub requests_received_total: [u64; RequestKind::NAMES.len()],
+    /// Requests of this node, the same.
+    pub requests_sent_total: [u64; RequestKind::NAMES.len()],
+    /// Requests of a type that is not known, which were ignored.
+    pub requests_unknown_total: u64,
+    /// Requests of this node that wait for answers.
+    pub requests_pending: u64,
+    /// Requests of this node that every node answered.
+    pub requests_complete_total: u64,
+    /// Requests of this node whose time was up before every node had answered.
+    pub requests_partial_total: u64,
+    /// Requests of this node that could not be sent.
+    pub requests_failed_total: u64,
+    /// Answers to others.
+    pub responses_sent_total: u64,
+    /// Answers to requests of this node.
+    pub responses_received_total: u64,
+    /// Answers to others from which something was left out, as they would have been too large.
+    pub responses_truncated_total: u64,
+    /// Answers to others that could not be sent.
+    pub responses_failed_total: u64,
 }
 
 /// Fan-out between nodes. All calls return at once; none blocks the shard that makes it.
@@ -143,6 +170,11 @@ pub trait Engine: Send + Sync + 'static {
     /// A future that gives [`PublishError::Invalid`] is ready at its first poll, so that a caller can refuse such a
     /// message before it delivers anything itself.
     fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>>;
+
+    /// Asks the other nodes of a namespace, and waits for their answers: for all of them, or until the time is up. A
+    /// command (see [`RequestKind::is_command`]) has no answers, and comes back as an [`Event::Request`] to this node
+    /// as to every other; so it is carried out once everywhere.
+    fn request(&self, request: Arc<Request>) -> EngineFuture<Result<Answers, RequestError>>;
 
     /// Makes `subscriber` interested in a room. [`Event::Subscribed`] follows when the subscription is in force (at
     /// once, on the caller's thread, where it is already); where the link is down, when it is back. Idempotent.

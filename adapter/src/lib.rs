@@ -8,25 +8,30 @@
 //! | module | what | kind |
 //! |---|---|---|
 //! | `engine` | the trait and the values that cross it, all public here | contract |
+//! | `cluster` | what nodes ask each other, and how they answer; public here | contract |
 //! | [`memory`] | one node alone, or several nodes of one process on a bus | engine |
 //! | [`redis`] | nodes over Redis pub/sub, together with Node.js servers and emitters | engine, I/O |
 //! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
-//! | [`wire`] | channels, the msgpack tuple, the plain JSON form (wire.md 3.1 and 4) | pure codec |
+//! | [`requests`] | this node's requests that wait for answers | pure state machine |
+//! | [`wire`] | channels, the msgpack tuple, the plain JSON form, requests and answers (wire.md 3.1 and 4) | pure codec |
 //! | [`emitter`] | publishing without being a node | pure, and one call with I/O |
 //!
-//! `redis` may use everything; `interest` and `wire` know neither tokio nor the driver nor a clock.
+//! `redis` may use everything; `interest`, `requests` and `wire` know neither tokio nor the driver nor a clock.
 //!
 //! Promises of delivery: at most once; messages of one publisher to one room in order; after [`Event::Subscribed`],
 //! what is published to the room arrives, unless an [`Event::Gap`] says that messages may be missing.
 
+mod cluster;
 mod counters;
 pub mod emitter;
 mod engine;
 pub mod interest;
 pub mod memory;
 pub mod redis;
+pub mod requests;
 pub mod wire;
 
+pub use cluster::{Answers, Request, RequestError, RequestKind, Responder, Response, SocketDetails, Targets};
 pub use engine::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, PublishError,
     SubscriberId,

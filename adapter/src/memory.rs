@@ -12,15 +12,22 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use crate::{
-    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,
+    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, Request,
+    RequestError, Responder, SubscriberId,
     counters::Counters,
+    requests::PendingRequests,
     wire::{self, Limits},
 };
+
+/// How long other engines of the bus may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the engines of one process share. Cloning gives another handle of the same bus.
 #[derive(Clone, Default)]
@@ -87,6 +94,11 @@ impl Node {
         self.interest.lock().contains_key(&key)
     }
 
+    fn ask(&self, request: &Arc<Request>, responder: Responder) {
+        self.counters.requests_received[usize::from(request.kind.number())].increment();
+        self.sink.deliver(Event::Request(Arc::clone(request), responder));
+    }
+
     fn receive(&self, broadcast: &Arc<Broadcast>) {
         if !self.wants(broadcast) {
             return;
@@ -115,6 +127,44 @@ impl Engine for MemoryEngine {
             node.receive(&broadcast);
         }
         Box::pin(ready(Ok(())))
+    }
+
+    fn request(&self, request: Arc<Request>) -> EngineFuture<Result<Answers, RequestError>> {
+        if !self.running.load(Ordering::Acquire) {
+            self.node.counters.requests_failed.increment();
+            return Box::pin(ready(Err(PublishError::LinkDown.into())));
+        }
+        self.node.counters.requests_sent[usize::from(request.kind.number())].increment();
+        let nodes = Arc::clone(&self.bus.nodes.read());
+        if request.kind.is_command() {
+            nodes.iter().for_each(|node| node.ask(&request, Responder::default()));
+            return Box::pin(ready(Ok(Answers::default())));
+        }
+        let others: Vec<_> =
+            nodes.iter().filter(|node| !Arc::ptr_eq(node, &self.node)).map(Arc::clone).collect();
+        let node = Arc::clone(&self.node);
+        Box::pin(async move {
+            if others.is_empty() {
+                return Ok(Answers::default());
+            }
+            // Each request has a table of its own, so every id is the same.
+            let (id, done) = ("", Arc::new(Notify::new()));
+            let mut table = PendingRequests::new(1);
+            table.begin(id, &request, others.len(), Arc::clone(&done))?;
+            let table = Arc::new(Mutex::new(table));
+            let answers = Arc::clone(&table);
+            let responder = Responder::new(move |response| {
+                if let Some(done) = answers.lock().answer(id, response) {
+                    done.notify_one();
+                }
+            });
+            others.iter().for_each(|other| other.ask(&request, responder.clone()));
+            let in_time = tokio::time::timeout(ANSWER_TIMEOUT, done.notified()).await.is_ok();
+            let counters = &node.counters;
+            let figure = if in_time { &counters.requests_complete } else { &counters.requests_partial };
+            figure.increment();
+            Ok(table.lock().finish(id).unwrap_or_default())
+        })
     }
 
     fn subscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>) {

@@ -11,8 +11,9 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, PublishError, RedisConfig,
-    RedisEngine, SubscriberId, emitter,
+    Answers, Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, PublishError,
+    RedisConfig, RedisEngine, Request, RequestError, RequestKind, Response, SocketDetails, SubscriberId,
+    Targets, emitter,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -33,6 +34,11 @@ impl Node {
 
     fn leave(&self, room: &str) {
         self.engine.unsubscribe(SHARD, &Arc::from("/"), &Arc::from(room));
+    }
+
+    /// Answers the request that arrives next.
+    async fn answer(&self, response: Response) {
+        self.recorder.next_request().await.1.respond(response);
     }
 
     async fn publish(&self, broadcast: Arc<Broadcast>) {
@@ -74,6 +80,68 @@ impl Cluster {
     }
 }
 
+fn fetch(room: &str) -> Arc<Request> {
+    let targets = Targets { rooms: vec![room.into()], except: Vec::new() };
+    Arc::new(Request { namespace: "/".into(), kind: RequestKind::Fetch { targets } })
+}
+
+fn join_command() -> Arc<Request> {
+    let kind = RequestKind::Join { targets: Targets::default(), rooms: vec!["room".into()] };
+    Arc::new(Request { namespace: "/".into(), kind })
+}
+
+async fn a_request_is_answered_by_the_other_node(cluster: Cluster) {
+    let asked = tokio::spawn(cluster.a.engine.request(fetch("room")));
+    let (request, responder) = cluster.b.recorder.next_request().await;
+    assert_eq!(request, fetch("room"));
+    let sockets = vec![SocketDetails {
+        id: "s".into(),
+        rooms: vec!["s".into(), "room".into()],
+        connected_at_ms: Some(1),
+        data: Some("{\"a\":1}".into()),
+    }];
+    responder.respond(Response::Fetched(sockets.clone()));
+    let answers = asked.await.expect("no panic").expect("there is a link");
+    let responses = vec![Response::Fetched(sockets)];
+    assert_eq!(answers, Answers { expected: 1, answered: 1, responses, truncated: false });
+    assert_eq!(cluster.a.recorder.requests(), 0, "never to the one who asks");
+    assert_eq!(cluster.a.engine.metrics().requests_complete_total, 1);
+    assert_eq!(cluster.a.engine.metrics().requests_sent_total[5], 1);
+    assert_eq!(cluster.b.engine.metrics().requests_received_total[5], 1);
+}
+
+async fn a_command_is_carried_out_once_by_every_node(cluster: Cluster) {
+    for _ in 0..2 {
+        let answers = cluster.a.engine.request(join_command()).await;
+        assert_eq!(answers, Ok(Answers::default()));
+    }
+    for node in [&cluster.a, &cluster.b] {
+        for _ in 0..2 {
+            let (request, responder) = node.recorder.next_request().await;
+            assert_eq!(request, join_command());
+            assert!(!responder.wants_answer());
+        }
+    }
+    cluster.settle().await;
+    assert_eq!((cluster.a.recorder.requests(), cluster.b.recorder.requests()), (0, 0));
+}
+
+async fn an_answer_may_be_large(cluster: Cluster) {
+    let asked = tokio::spawn(cluster.a.engine.request(fetch("room")));
+    let sockets: Vec<_> = (0..10_000)
+        .map(|number| SocketDetails {
+            id: format!("socket {number}").into(),
+            rooms: vec![format!("socket {number}").into()],
+            connected_at_ms: Some(number),
+            data: Some("{}".into()),
+        })
+        .collect();
+    cluster.b.answer(Response::Fetched(sockets.clone())).await;
+    let answers = asked.await.expect("no panic").expect("there is a link");
+    assert!(answers.is_complete());
+    assert_eq!(answers.responses, [Response::Fetched(sockets)]);
+}
+
 fn redis_config(server: &RedisServer, uid: &str, node_prefix: &str) -> RedisConfig {
     RedisConfig {
         unsubscribe_delay: Duration::from_millis(300),
@@ -87,7 +155,7 @@ async fn redis_node(server: &RedisServer, uid: &str, node_prefix: &str) -> Node 
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("the links of a node", || {
         let metrics = engine.metrics();
-        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 2
+        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 5
     })
     .await;
     Node { engine, recorder }
@@ -116,6 +184,9 @@ macro_rules! on_every_engine {
 }
 
 on_every_engine! {
+    a_request_is_answered_by_the_other_node
+    a_command_is_carried_out_once_by_every_node
+    an_answer_may_be_large
     a_broadcast_reaches_the_other_node_whole
     a_broadcast_never_comes_back_to_its_publisher
     messages_keep_the_order_of_the_calls_though_nobody_awaits_them
@@ -283,7 +354,7 @@ impl Cluster {
     }
 
     async fn channels(&self) -> Vec<String> {
-        let mut channels: Vec<String> = self.redis_command(&["PUBSUB", "CHANNELS"]).await;
+        let mut channels: Vec<String> = self.redis_command(&["PUBSUB", "CHANNELS", "socket.io#*"]).await;
         channels.sort();
         channels
     }
@@ -311,14 +382,52 @@ async fn only_wanted_rooms_are_subscribed() {
 }
 
 #[tokio::test]
+async fn each_node_is_counted_once_and_listens_for_answers() {
+    let cluster = Cluster::redis().await;
+    let mut channels: Vec<String> = cluster.redis_command(&["PUBSUB", "CHANNELS", "socket.io-*"]).await;
+    channels.sort();
+    let own = ["socket.io-response#/#nodeA_#", "socket.io-response#/#nodeB_#"];
+    assert_eq!(channels, ["socket.io-request#/#", "socket.io-response#/#", own[0], own[1]]);
+    let subscriptions: Vec<::redis::Value> =
+        cluster.redis_command(&["PUBSUB", "NUMSUB", "socket.io-request#/#"]).await;
+    assert_eq!(subscriptions[1], ::redis::Value::Int(2));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_costs_its_own_answer_only() {
+    let cluster = Cluster::redis().await;
+    // Counted as a node, and silent.
+    let mut silent = cluster.server.as_ref().expect("Redis").connect_pubsub().await;
+    silent.subscribe("socket.io-request#/#").await.expect("Redis is there");
+    let asked = tokio::spawn(cluster.a.engine.request(fetch("room")));
+    cluster.b.answer(Response::Fetched(vec![SocketDetails::default()])).await;
+    let answers = asked.await.expect("no panic").expect("Redis is there");
+    assert_eq!((answers.expected, answers.answered, answers.responses.len()), (2, 1, 1));
+    assert!(!answers.is_complete());
+    assert_eq!(cluster.a.engine.metrics().requests_partial_total, 1);
+    assert_eq!(cluster.a.engine.metrics().requests_pending, 0);
+}
+
+#[tokio::test]
+async fn without_redis_a_request_fails_at_once() {
+    let mut cluster = Cluster::redis().await;
+    cluster.server.as_mut().expect("Redis").kill();
+    eventually("the loss", || cluster.a.engine.metrics().subscribe_link_up == 0).await;
+    eventually("the other loss", || cluster.a.engine.metrics().publish_link_up == 0).await;
+    let link_down = || Err(RequestError::Publish(PublishError::LinkDown));
+    assert_eq!(cluster.a.engine.request(fetch("room")).await, link_down());
+    assert_eq!(cluster.a.engine.request(join_command()).await, link_down());
+}
+
+#[tokio::test]
 async fn a_room_is_unsubscribed_late() {
     let cluster = Cluster::redis().await;
     cluster.b.join("news").await;
     cluster.b.leave("news");
     assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
-    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 2);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 5);
     cluster.eventually_channels(&["socket.io#/#"]).await;
-    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 2);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 5);
 
     cluster.b.join("news").await;
     cluster.a.publish(numbered(&["news"], 1)).await;
@@ -352,7 +461,7 @@ async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern() {
     cluster.a.publish(numbered(&["AAAsocketId0123456789"], 3)).await;
     cluster.settle().await;
     assert_eq!(cluster.b.recorder.json(), [r#"["message",1]"#, r#"["message",2]"#]);
-    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 2);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 5);
 }
 
 #[tokio::test]
@@ -404,7 +513,7 @@ async fn namespaces_and_prefixes_are_kept_apart() {
     let config =
         RedisConfig { namespaces: vec!["/".into(), "/chat".into()], ..redis_config(&server, "nodeB_", "B") };
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
-    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 4).await;
+    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 10).await;
     let in_chat = |json: &str| Broadcast { namespace: "/chat".into(), ..(*event(&[], &[], json)).clone() };
     let url = server.url();
     for (prefix, broadcast) in [("other", in_chat("[\"no\"]")), ("socket.io", in_chat("[\"yes\"]"))] {
@@ -422,5 +531,5 @@ async fn many_rooms_at_once_are_all_confirmed() {
         cluster.b.engine.subscribe(SHARD, &namespace, &Arc::from(format!("room{number}")));
     }
     eventually("all confirmations", || cluster.b.recorder.count(|_| true) == 20_000).await;
-    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_002);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_005);
 }

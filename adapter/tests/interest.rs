@@ -31,6 +31,7 @@ impl Setup {
         let interest = Interest::new(InterestConfig {
             namespaces: vec!["/".into()],
             node_prefix: node_prefix.into(),
+            requests: false,
             unsubscribe_delay_ms: DELAY_MS,
             max_idle: MAX_IDLE,
             command_timeout_ms: TIMEOUT_MS,
@@ -116,6 +117,27 @@ fn a_room_is_confirmed_to_each_subscriber_once() {
     assert_eq!(setup.subscribe(OTHER, "news"), Subscription::Confirmed);
     assert_eq!(setup.actions(), []);
     assert_eq!((setup.interest.desired(), setup.interest.confirmed_count()), (2, 2));
+}
+
+#[test]
+fn a_node_takes_part_in_requests_once_it_is_subscribed_to_them() {
+    let mut interest = Interest::new(InterestConfig {
+        namespaces: vec!["/".into()],
+        node_prefix: "".into(),
+        requests: true,
+        unsubscribe_delay_ms: DELAY_MS,
+        max_idle: 10,
+        command_timeout_ms: TIMEOUT_MS,
+    });
+    assert_eq!(interest.desired(), 4);
+    interest.connected();
+    let Some(Action::Send(command)) = interest.poll(0) else { panic!("a command") };
+    assert!(!interest.takes_part(&"/".into()));
+    interest.confirmed(0, command.id);
+    assert!(interest.takes_part(&"/".into()));
+    assert!(!interest.takes_part(&"/other".into()));
+    interest.disconnected(0);
+    assert!(!interest.takes_part(&"/".into()));
 }
 
 #[test]
@@ -447,6 +469,9 @@ impl Model {
         match target {
             Target::Everyone { .. } => "everyone".to_owned(),
             Target::OwnRooms { .. } => "pattern".to_owned(),
+            Target::Requests { .. } => "requests".to_owned(),
+            Target::Responses { .. } => "responses".to_owned(),
+            Target::OwnResponses { .. } => "own responses".to_owned(),
             Target::Room { room, .. } => room.to_string(),
         }
     }

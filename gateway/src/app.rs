@@ -18,11 +18,12 @@ use tokio::{
 };
 
 use crate::{
+    cluster::Gatherer,
     config::{AdapterSettings, Limits, RedisSettings, Settings},
     demo,
     engineio::{Cors, EngineMessage, EngineSpec, HttpContext, NodeId, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
-    node::{Node, ShardInbox, ShardSink},
+    node::{Node, ShardSink},
     ops,
     runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
     telemetry::ShardCounters,
@@ -59,10 +60,12 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
 
     let node_id = NodeId::random().map_err(io::Error::other).context("no random source")?;
     let (inboxes, mailboxes) = inboxes(settings.server.shards, settings.limits.max_shard_inbox_bytes);
-    let engine = start_engine(&settings, node_id, &inboxes)?;
+    let gatherer = Arc::new(Gatherer::new(Arc::clone(&inboxes)));
+    let sink = ShardSink { shards: Arc::clone(&inboxes), gatherer: Arc::clone(&gatherer) };
+    let engine = start_engine(&settings, node_id, Arc::new(sink))?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
     let places = Arc::new(Places::new(settings.limits.max_http_connections, descriptors));
-    let node = Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), counters, places);
+    let node = Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), gatherer, counters, places);
     let node = Arc::new(node);
     let threads = start_shards(&node, node_id, mailboxes)?;
 
@@ -120,9 +123,8 @@ async fn first_to_end(threads: &[ShardThread<EngineMessage<HubMessage>>]) {
 fn start_engine(
     settings: &Settings,
     node: NodeId,
-    shards: &Arc<[ShardInbox]>,
+    sink: Arc<dyn EventSink>,
 ) -> anyhow::Result<Arc<dyn Engine>> {
-    let sink: Arc<dyn EventSink> = Arc::new(ShardSink { shards: Arc::clone(shards) });
     match &settings.adapter {
         AdapterSettings::Memory => {
             Ok(MemoryEngine::start(&MemoryBus::with_limits(message_limits(settings)), sink))

@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use broadgate_adapter::{Broadcast, Engine, Event, EventSink, PublishError};
+use broadgate_adapter::{
+    Broadcast, Engine, Event, EventSink, PublishError, Request, RequestError, Response, SocketDetails,
+};
 use futures_util::FutureExt;
 
 use crate::{
+    cluster::Gatherer,
     config::Settings,
     engineio::EngineMessage,
     hub::{HubMessage, send_broadcast, send_counted},
@@ -21,6 +24,7 @@ pub(crate) type ShardInbox = Inbox<EngineMessage<HubMessage>>;
 /// Takes the adapter's events to the shards. Runs on whatever thread the adapter is on; never waits.
 pub(crate) struct ShardSink {
     pub(crate) shards: Arc<[ShardInbox]>,
+    pub(crate) gatherer: Arc<Gatherer>,
 }
 
 impl EventSink for ShardSink {
@@ -32,6 +36,7 @@ impl EventSink for ShardSink {
                     let _taken = send_broadcast(inbox, &broadcast);
                 }
             }
+            Event::Request(request, responder) => self.gatherer.take(request, responder),
             Event::Subscribed { subscriber, namespace, room } => {
                 if let Some(inbox) = self.shards.get(usize::from(subscriber.0)) {
                     inbox.send(EngineMessage::Application(HubMessage::Subscribed { namespace, room }));
@@ -53,6 +58,7 @@ pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) shards: Arc<[ShardInbox]>,
+    pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) places: Arc<Places>,
     pub(crate) draining: AtomicBool,
@@ -71,10 +77,11 @@ impl Node {
         settings: Arc<Settings>,
         engine: Arc<dyn Engine>,
         shards: Arc<[ShardInbox]>,
+        gatherer: Arc<Gatherer>,
         counters: Vec<Arc<ShardCounters>>,
         places: Arc<Places>,
     ) -> Self {
-        Self { settings, engine, shards, counters, places, draining: AtomicBool::new(false) }
+        Self { settings, engine, shards, gatherer, counters, places, draining: AtomicBool::new(false) }
     }
 
     /// Clients' connections that are WebSockets by now.
@@ -90,6 +97,36 @@ impl Node {
             return Err(NotReady::NeverLinked);
         }
         Ok(())
+    }
+
+    /// The sockets that a [`RequestKind::Fetch`](broadgate_adapter::RequestKind::Fetch) names, on all nodes; those
+    /// that are known where nodes do not answer.
+    pub(crate) async fn fetch(&self, request: Request) -> Fetched {
+        let request = Arc::new(request);
+        let elsewhere = self.engine.request(Arc::clone(&request));
+        let (here, elsewhere) = tokio::join!(self.gatherer.ask(&request), elsewhere);
+        let mut fetched = Fetched { sockets: here.sockets, expected: 0, answers: 0, complete: here.complete };
+        match elsewhere {
+            Ok(answers) => {
+                fetched.complete &= answers.is_complete();
+                (fetched.expected, fetched.answers) = (answers.expected, answers.answered);
+                for response in answers.responses {
+                    if let Response::Fetched(sockets) = response {
+                        fetched.sockets.extend(sockets);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a query of the ops API knows this node's sockets only");
+                fetched.complete = false;
+            }
+        }
+        fetched
+    }
+
+    /// Lets all nodes carry out a command. This one does when it comes back from Redis, as every other.
+    pub(crate) async fn command(&self, request: Request) -> Result<(), RequestError> {
+        self.engine.request(Arc::new(request)).await.map(drop)
     }
 
     /// Publishes to all members on all nodes; tells how many sessions of this node it was queued for, and whether it
@@ -114,4 +151,16 @@ impl Node {
         }
         (delivered, published)
     }
+}
+
+/// The answer to [`Node::fetch`].
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) sockets: Vec<SocketDetails>,
+    /// Other nodes that were asked.
+    pub(crate) expected: usize,
+    /// How many of them answered in time.
+    pub(crate) answers: usize,
+    /// Is nothing missing?
+    pub(crate) complete: bool,
 }

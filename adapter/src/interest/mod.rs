@@ -37,6 +37,8 @@ pub struct InterestConfig {
     pub namespaces: Vec<Arc<str>>,
     /// What the ids of this node's sockets start with. Empty: there is no pattern, every room is subscribed alone.
     pub node_prefix: Box<str>,
+    /// Does the node take part in requests? It is counted as a node by others from then on, and must answer.
+    pub requests: bool,
     /// How long a room stays subscribed after the last one left. It may be up to twice that where it flaps.
     pub unsubscribe_delay_ms: u64,
     /// Rooms that may stay subscribed so; beyond it, those that were left first are unsubscribed at once.
@@ -115,9 +117,15 @@ impl Interest {
     pub fn new(config: InterestConfig) -> Self {
         let mut entries = HashMap::new();
         for namespace in &config.namespaces {
-            entries.insert(Target::Everyone { namespace: Arc::clone(namespace) }, Entry::always());
+            let mut always = |target| entries.insert(target, Entry::always());
+            always(Target::Everyone { namespace: Arc::clone(namespace) });
+            if config.requests {
+                always(Target::Requests { namespace: Arc::clone(namespace) });
+                always(Target::Responses { namespace: Arc::clone(namespace) });
+                always(Target::OwnResponses { namespace: Arc::clone(namespace) });
+            }
             if !config.node_prefix.is_empty() {
-                entries.insert(Target::OwnRooms { namespace: Arc::clone(namespace) }, Entry::always());
+                always(Target::OwnRooms { namespace: Arc::clone(namespace) });
             }
         }
         Self {
@@ -173,6 +181,15 @@ impl Interest {
     #[must_use]
     pub fn was_base_confirmed(&self) -> bool {
         self.was_base_confirmed
+    }
+
+    /// Is this node counted by the others of a namespace, and do their answers arrive?
+    #[must_use]
+    pub fn takes_part(&self, namespace: &Arc<str>) -> bool {
+        let namespace = || Arc::clone(namespace);
+        let needed =
+            [Target::Requests { namespace: namespace() }, Target::Responses { namespace: namespace() }];
+        needed.iter().all(|target| self.entries.get(target).is_some_and(|entry| entry.link.is_confirmed()))
     }
 
     /// Adds an interest.
@@ -384,7 +401,10 @@ impl Interest {
                     }
                 }
             }
-            Target::Everyone { .. } => {}
+            Target::Everyone { .. }
+            | Target::Requests { .. }
+            | Target::Responses { .. }
+            | Target::OwnResponses { .. } => {}
         }
         self.was_base_confirmed |= self.is_base_confirmed();
         if after_outage {

@@ -15,6 +15,21 @@ pub enum Target {
         /// With its slash.
         namespace: Arc<str>,
     },
+    /// The channel of requests to all nodes. Whoever is subscribed is counted as a node, so it is one subscription.
+    Requests {
+        /// With its slash.
+        namespace: Arc<str>,
+    },
+    /// The channel of answers to all nodes.
+    Responses {
+        /// With its slash.
+        namespace: Arc<str>,
+    },
+    /// The channel of answers to this node.
+    OwnResponses {
+        /// With its slash.
+        namespace: Arc<str>,
+    },
     /// The channel of one room.
     Room {
         /// With its slash.
@@ -29,16 +44,23 @@ impl Target {
     #[must_use]
     pub fn namespace(&self) -> &Arc<str> {
         match self {
-            Self::Everyone { namespace } | Self::OwnRooms { namespace } | Self::Room { namespace, .. } => {
-                namespace
-            }
+            Self::Everyone { namespace }
+            | Self::OwnRooms { namespace }
+            | Self::Requests { namespace }
+            | Self::Responses { namespace }
+            | Self::OwnResponses { namespace }
+            | Self::Room { namespace, .. } => namespace,
         }
     }
 
     pub(super) fn subscribe_verb(&self) -> Verb {
         match self {
             Self::OwnRooms { .. } => Verb::SubscribePatterns,
-            Self::Everyone { .. } | Self::Room { .. } => Verb::Subscribe,
+            Self::Everyone { .. }
+            | Self::Requests { .. }
+            | Self::Responses { .. }
+            | Self::OwnResponses { .. }
+            | Self::Room { .. } => Verb::Subscribe,
         }
     }
 }

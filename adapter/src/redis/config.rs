@@ -25,6 +25,10 @@ pub struct RedisConfig {
     pub publish_timeout: Duration,
     /// How long Redis may take to confirm a batch of subscriptions.
     pub subscribe_timeout: Duration,
+    /// How long Redis may take to count the nodes of a namespace.
+    pub count_timeout: Duration,
+    /// How long other nodes may take to answer a request of this one; what is there then is the answer.
+    pub answer_timeout: Duration,
     /// How long a connection may take to be made, with its log-in.
     pub connect_timeout: Duration,
     /// How often a link that has nothing else to say is checked.
@@ -52,6 +56,8 @@ impl RedisConfig {
             max_idle_subscriptions: 10_000,
             publish_timeout: Duration::from_secs(3),
             subscribe_timeout: Duration::from_secs(10),
+            count_timeout: Duration::from_secs(1),
+            answer_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(1),
             ping_timeout: Duration::from_secs(3),

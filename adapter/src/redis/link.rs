@@ -127,6 +127,22 @@ impl Link {
         Ok(self.connection.unsubscribe(channels).await?)
     }
 
+    /// How many subscriptions a channel has (`PUBSUB NUMSUB`).
+    pub(crate) async fn count_subscriptions(&mut self, channel: &str) -> Result<u64, LinkError> {
+        let mut command = ::redis::cmd("PUBSUB");
+        command.arg("NUMSUB").arg(channel);
+        // Pairs of channel and number; a map where the server speaks RESP3 fully.
+        let count = match self.connection.send_packed_command(&command).await? {
+            Value::Array(items) => items.into_iter().nth(1),
+            Value::Map(entries) => entries.into_iter().next().map(|(_, count)| count),
+            _ => None,
+        };
+        match count {
+            Some(Value::Int(count)) => Ok(count.unsigned_abs()),
+            _ => Err(LinkError::Failed("NUMSUB was not answered with a number".to_owned())),
+        }
+    }
+
     /// Resolves when the server has answered.
     pub(crate) async fn ping(&mut self) -> Result<(), LinkError> {
         match self.connection.send_packed_command(&::redis::cmd("PING")).await? {

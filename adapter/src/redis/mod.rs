@@ -4,11 +4,12 @@
 //! Two links, each with a task and a [`connector`] that makes it again for ever: [`publish`] sends, [`subscribe`]
 //! receives. What is wanted and what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`,
 //! behind [`link`]) only makes connections and frames, because its own reconnecting loses subscriptions quietly.
-//! Messages go from the subscribe link's reader through [`receive`] straight to the sink.
+//! Messages go from the subscribe link's reader through [`receive`] straight to the sink; requests between nodes and their answers are the matter of [`exchange`].
 
 mod backoff;
 mod config;
 mod connector;
+mod exchange;
 mod link;
 mod link_log;
 mod log_bound;
@@ -32,21 +33,23 @@ pub use config::{RedisConfig, StartError};
 pub(crate) use link::Server;
 
 use crate::{
-    Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, SubscriberId,
+    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, Request,
+    RequestError, SubscriberId,
     counters::Counters,
     interest::{Interest, InterestConfig, Subscription},
     wire::{self, Channels, Limits},
 };
 use connector::Connector;
+use exchange::Exchange;
 use link_log::LinkLog;
 use log_bound::LogBound;
 use publish::{PublishQueue, Publisher};
 use receive::Receiver;
 use subscribe::{Subscriber, Subscriptions};
 
-/// Malformed messages in the log.
-const MAX_MALFORMED_LOGGED: u32 = 5;
-const MALFORMED_WINDOW_MS: u64 = 10_000;
+/// Lines in the log about what others send, of each kind.
+const MAX_LINES_LOGGED: u32 = 5;
+const LOG_WINDOW_MS: u64 = 10_000;
 
 /// A node's engine on Redis. Dropping it stops its tasks, as [`Engine::shutdown`] does.
 pub struct RedisEngine {
@@ -54,6 +57,7 @@ pub struct RedisEngine {
     channels: Channels,
     limits: Limits,
     queue: Arc<PublishQueue>,
+    exchange: Arc<Exchange>,
     subscriptions: Arc<Subscriptions>,
     sink: Arc<dyn EventSink>,
     counters: Arc<Counters>,
@@ -94,14 +98,28 @@ impl RedisEngine {
             publish_timeout: config.publish_timeout,
             ping_interval: config.ping_interval,
         };
+        let exchange = Arc::new(Exchange {
+            uid: config.uid.as_str().into(),
+            channels: channels.clone(),
+            limits: config.limits,
+            queue: Arc::clone(&queue),
+            sink: Arc::clone(&sink),
+            counters: Arc::clone(&counters),
+            count_timeout: config.count_timeout,
+            answer_timeout: config.answer_timeout,
+            clock,
+            cut_log: Mutex::new(LogBound::new(MAX_LINES_LOGGED, LOG_WINDOW_MS)),
+            pending: exchange::none_pending(),
+        });
         let receiver = Receiver {
+            exchange: Arc::clone(&exchange),
             uid: config.uid.as_str().into(),
             channels: channels.clone(),
             limits: config.limits,
             sink: Arc::clone(&sink),
             counters: Arc::clone(&counters),
             clock,
-            malformed_log: Mutex::new(LogBound::new(MAX_MALFORMED_LOGGED, MALFORMED_WINDOW_MS)),
+            malformed_log: Mutex::new(LogBound::new(MAX_LINES_LOGGED, LOG_WINDOW_MS)),
         };
         let subscriber = Subscriber {
             connector: connector("subscribe", None),
@@ -121,6 +139,7 @@ impl RedisEngine {
             channels,
             limits: config.limits,
             queue,
+            exchange,
             subscriptions,
             sink,
             counters,
@@ -147,6 +166,29 @@ impl Engine for RedisEngine {
                 self.counters.publish_failed.increment();
                 Box::pin(ready(Err(error)))
             }
+        }
+    }
+
+    fn request(&self, request: Arc<Request>) -> EngineFuture<Result<Answers, RequestError>> {
+        let counters = Arc::clone(&self.counters);
+        let failed = move |error| {
+            counters.requests_failed.increment();
+            error
+        };
+        if !request.kind.is_command() {
+            // Before, this node is not among those that are counted, and no answer arrives.
+            if !self.subscriptions.interest.lock().takes_part(&Arc::from(&*request.namespace)) {
+                return Box::pin(ready(Err(failed(PublishError::LinkDown.into()))));
+            }
+            let exchange = Arc::clone(&self.exchange);
+            return Box::pin(async move { exchange.ask(request).await.map_err(failed) });
+        }
+        match self.exchange.command(&request) {
+            Ok(published) => Box::pin(async move {
+                let published = published.await.unwrap_or(Err(PublishError::LinkDown));
+                published.map(|()| Answers::default()).map_err(|error| failed(error.into()))
+            }),
+            Err(error) => Box::pin(ready(Err(failed(error)))),
         }
     }
 
@@ -177,6 +219,7 @@ impl Engine for RedisEngine {
             subscriptions_desired: interest.desired() as u64,
             subscriptions_confirmed: interest.confirmed_count() as u64,
             subscriptions_idle: interest.idle_count() as u64,
+            requests_pending: self.exchange.pending_count() as u64,
             ..self.counters.read()
         }
     }
@@ -203,6 +246,7 @@ fn interest_config(config: &RedisConfig) -> InterestConfig {
     InterestConfig {
         namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
         node_prefix: config.node_prefix.as_str().into(),
+        requests: true,
         unsubscribe_delay_ms: setting_ms(config.unsubscribe_delay),
         max_idle: config.max_idle_subscriptions,
         command_timeout_ms: setting_ms(config.subscribe_timeout),

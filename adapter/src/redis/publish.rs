@@ -90,6 +90,8 @@ pub(super) struct PublishQueue {
 #[derive(Default)]
 struct QueueState {
     link_up: bool,
+    /// For commands that are no messages; there while the link is up.
+    link: Option<Link>,
     messages: VecDeque<Message>,
 }
 
@@ -101,6 +103,13 @@ impl PublishQueue {
 
     pub(super) fn is_link_up(&self) -> bool {
         self.state.lock().link_up
+    }
+
+    /// Asks Redis how many subscriptions a channel has.
+    pub(super) async fn count_subscriptions(&self, channel: &str) -> Result<u64, PublishError> {
+        let link = self.state.lock().link.clone();
+        let counted = link.ok_or(PublishError::LinkDown)?.count_subscriptions(channel).await;
+        counted.map_err(|error| PublishError::Refused(error.to_string()))
     }
 
     /// Queues a message, or says at once why not.
@@ -136,12 +145,13 @@ impl PublishQueue {
     }
 
     /// With the link down, nothing more comes in, and what is queued fails: its answers are dropped.
-    fn set_link(&self, up: bool) {
+    fn set_link(&self, link: Option<Link>) {
         let mut state = self.state.lock();
-        state.link_up = up;
-        if !up {
+        state.link_up = link.is_some();
+        if link.is_none() {
             state.messages.clear();
         }
+        state.link = link;
     }
 
     /// Lets nothing more in, but what is queued stays.
@@ -164,9 +174,9 @@ impl Publisher {
     /// Keeps the link up until shutdown.
     pub(super) async fn run(mut self) {
         while let Some(link) = self.connector.connect(|_, _| {}).await {
-            self.queue.set_link(true);
+            self.queue.set_link(Some(link.clone()));
             let ended = self.serve(&link).await;
-            self.queue.set_link(false);
+            self.queue.set_link(None);
             let Ended::Lost(reason) = ended else { return };
             self.connector.lost(&reason);
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{Clock, log_bound::LogBound};
+use super::{Clock, exchange::Exchange, log_bound::LogBound};
 use crate::{
     Event, EventSink,
     counters::Counters,
-    wire::{self, Channels, DecodeError, Inbound, Limits},
+    wire::{self, ChannelName, Channels, DecodeError, Inbound, Limits, RequestChannel},
 };
 
 /// Decodes what arrives and hands it to the sink.
@@ -21,27 +21,40 @@ pub(super) struct Receiver {
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Clock,
     pub(super) malformed_log: Mutex<LogBound>,
+    pub(super) exchange: Arc<Exchange>,
 }
 
 impl Receiver {
     /// Takes one message.
     pub(super) fn receive(&self, channel: &[u8], payload: &[u8]) {
         self.counters.received_bytes.add(payload.len() as u64);
-        match self.decode(channel, payload) {
-            Ok(Inbound::Broadcast(broadcast)) => {
-                self.counters.received.increment();
-                self.sink.deliver(Event::Broadcast(Arc::new(broadcast)));
-            }
-            Ok(Inbound::Own) => self.counters.skipped_own.increment(),
-            Ok(Inbound::OtherNamespace) => {}
-            Err(error) => self.skip(channel, payload, &error),
+        if let Err(error) = self.take(channel, payload) {
+            self.skip(channel, payload, &error);
         }
     }
 
-    fn decode(&self, channel: &[u8], payload: &[u8]) -> Result<Inbound, DecodeError> {
+    fn take(&self, channel: &[u8], payload: &[u8]) -> Result<(), DecodeError> {
         let channel = std::str::from_utf8(channel).map_err(|_| DecodeError::Utf8("the channel's name"))?;
-        let channel = self.channels.parse(channel).ok_or(DecodeError::Channel("it must end with #"))?;
-        wire::decode(payload, &self.uid, channel, &self.limits)
+        if let Some(name) = self.channels.parse(channel) {
+            return self.on_broadcast(name, payload);
+        }
+        match self.channels.parse_request(channel) {
+            Some(RequestChannel::Requests(namespace)) => self.exchange.on_request(namespace, payload),
+            Some(RequestChannel::Responses(_)) => self.exchange.on_response(payload),
+            None => Err(DecodeError::Channel("it must end with #")),
+        }
+    }
+
+    fn on_broadcast(&self, name: ChannelName<'_>, payload: &[u8]) -> Result<(), DecodeError> {
+        match wire::decode(payload, &self.uid, name, &self.limits)? {
+            Inbound::Broadcast(broadcast) => {
+                self.counters.received.increment();
+                self.sink.deliver(Event::Broadcast(Arc::new(broadcast)));
+            }
+            Inbound::Own => self.counters.skipped_own.increment(),
+            Inbound::OtherNamespace => {}
+        }
+        Ok(())
     }
 
     fn skip(&self, channel: &[u8], payload: &[u8], error: &DecodeError) {

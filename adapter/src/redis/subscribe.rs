@@ -143,6 +143,11 @@ impl Subscriber {
         match target {
             Target::Everyone { namespace } => self.channels.everyone(namespace),
             Target::OwnRooms { namespace } => self.channels.rooms_starting_with(namespace, &self.node_prefix),
+            Target::Requests { namespace } => self.channels.requests(namespace),
+            Target::Responses { namespace } => self.channels.responses(namespace),
+            Target::OwnResponses { namespace } => {
+                self.channels.responses_to(namespace, &self.receiver.exchange.uid)
+            }
             Target::Room { namespace, room } => self.channels.room(namespace, room),
         }
     }

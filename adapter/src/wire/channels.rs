@@ -1,4 +1,4 @@
-//! Names of the Redis channels of a broadcast (wire.md 3.1).
+//! Names of the Redis channels (wire.md 3.1).
 
 /// The channels of all namespaces under one prefix (Node calls it `key`; default `socket.io`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub struct ChannelName<'c> {
     pub namespace: &'c str,
     /// `None` for the channel of the whole namespace. Delivery follows the message's rooms, not this (wire.md 3.1).
     pub room: Option<&'c str>,
+}
+
+/// What a channel of requests and answers is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestChannel<'c> {
+    /// Requests to all nodes of a namespace.
+    Requests(&'c str),
+    /// Answers in a namespace; to all, or to one node.
+    Responses(&'c str),
 }
 
 impl Channels {
@@ -62,6 +71,35 @@ impl Channels {
             room => Some(room.strip_suffix('#')?),
         };
         Some(ChannelName { namespace, room })
+    }
+
+    /// Requests to all nodes: `socket.io-request#/#`.
+    #[must_use]
+    pub fn requests(&self, namespace: &str) -> String {
+        format!("{}-request#{namespace}#", self.prefix)
+    }
+
+    /// Answers, to all nodes: `socket.io-response#/#`.
+    #[must_use]
+    pub fn responses(&self, namespace: &str) -> String {
+        format!("{}-response#{namespace}#", self.prefix)
+    }
+
+    /// Answers to one node alone: `socket.io-response#/#<uid>#`.
+    #[must_use]
+    pub fn responses_to(&self, namespace: &str, uid: &str) -> String {
+        format!("{}-response#{namespace}#{uid}#", self.prefix)
+    }
+
+    /// Takes the name of a channel of requests or answers apart; `None` if it is not one under this prefix.
+    #[must_use]
+    pub fn parse_request<'c>(&self, channel: &'c str) -> Option<RequestChannel<'c>> {
+        let rest = channel.strip_prefix(&*self.prefix)?;
+        if let Some(rest) = rest.strip_prefix("-request#") {
+            return rest.strip_suffix('#').map(RequestChannel::Requests);
+        }
+        let (namespace, _) = rest.strip_prefix("-response#")?.split_once('#')?;
+        Some(RequestChannel::Responses(namespace))
     }
 
     fn join(&self, parts: &[&str]) -> String {

@@ -62,8 +62,11 @@ pub enum DecodeError {
     /// The plain JSON form: two keys that exclude each other, or an empty name.
     #[error("not a JSON message: {0}")]
     JsonMessage(&'static str),
+    /// Not a request or an answer as in the table of wire.md 3.1.
+    #[error("not a request or an answer: {0}")]
+    Request(&'static str),
     /// The channel's name is not one of wire.md 3.1.
-    #[error("the channel is none of a broadcast: {0}")]
+    #[error("the channel is none of a cluster: {0}")]
     Channel(&'static str),
 }
 
@@ -80,6 +83,6 @@ pub enum EncodeError {
     #[error(transparent)]
     Refused(#[from] DecodeError),
     /// [`crate::EventPacket::json`] is not valid JSON, or nested too deeply.
-    #[error("the event is not valid JSON: {0}")]
+    #[error("not valid JSON: {0}")]
     Json(#[from] serde_json::Error),
 }

@@ -111,7 +111,7 @@ fn room_list(names: Option<Names>, limits: &Limits) -> Result<Vec<Box<str>>, Dec
 }
 
 /// The arguments are passed on as they are, so nothing else bounds their depth.
-fn is_nested_at_most(json: &str, max_depth: usize) -> bool {
+pub(super) fn is_nested_at_most(json: &str, max_depth: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {

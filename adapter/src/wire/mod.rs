@@ -7,15 +7,19 @@ mod error;
 mod json_message;
 mod limits;
 mod msgpack;
+mod requests;
+mod responses;
 mod timestamp;
 mod to_json;
 mod to_msgpack;
 mod tuple;
 
-pub use channels::{ChannelName, Channels};
+pub use channels::{ChannelName, Channels, RequestChannel};
 pub use error::{DecodeError, EncodeError};
 pub use json_message::{decode_json_message, is_json_message};
 pub use limits::Limits;
+pub use requests::{InboundRequest, IncomingRequest, decode_request, encode_request};
+pub use responses::{EncodedResponse, decode_response, encode_response, response_request_id};
 pub use tuple::{Inbound, decode_tuple, encode_tuple};
 
 /// Reads whatever arrived on `channel`: the msgpack tuple or the plain JSON form.

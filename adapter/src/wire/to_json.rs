@@ -56,6 +56,28 @@ pub(super) fn event_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<E
     transcoder.finish()
 }
 
+/// Reads any one value.
+pub(super) fn value(reader: &mut Reader<'_>, limits: &Limits) -> Result<EventPacket, DecodeError> {
+    let json = String::with_capacity(reader.remaining_bytes() + 64);
+    let mut transcoder = Transcoder { json, attachments: Vec::new(), placeholder_key: false, limits };
+    transcoder.push_value(reader, 1)?;
+    transcoder.finish()
+}
+
+/// A JSON array of values that are JSON already.
+pub(super) fn array_of(values: &[&serde_json::value::RawValue]) -> Box<str> {
+    let mut json = String::with_capacity(values.iter().map(|value| value.get().len() + 1).sum::<usize>() + 1);
+    json.push('[');
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        json.push_str(value.get());
+    }
+    json.push(']');
+    json.into()
+}
+
 struct Transcoder<'l> {
     json: String,
     attachments: Vec<Bytes>,

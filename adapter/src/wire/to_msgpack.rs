@@ -277,6 +277,11 @@ pub(super) fn push_array_head(out: &mut Vec<u8>, count: usize) {
     fill_head(out, at, u32::try_from(count).unwrap_or(u32::MAX), &ARRAY);
 }
 
+/// At most 15 entries.
+pub(super) fn push_map_head(out: &mut Vec<u8>, count: u8) {
+    out.push(0x80 | count);
+}
+
 fn push_binary(out: &mut Vec<u8>, data: &[u8]) -> Result<(), &'static str> {
     if u32::try_from(data.len()).is_err() {
         return Err("an attachment is larger than 4 GiB");

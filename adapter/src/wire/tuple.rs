@@ -7,7 +7,7 @@ use super::{
     DecodeError, EncodeError, Limits,
     msgpack::{Reader, Token},
     to_json,
-    to_msgpack::{push_array_head, push_json, push_text},
+    to_msgpack::{push_array_head, push_json, push_map_head, push_text},
 };
 use crate::{Broadcast, EventPacket, Flags};
 
@@ -251,11 +251,6 @@ fn read_bool(reader: &mut Reader<'_>) -> Result<Option<bool>, DecodeError> {
     };
     reader.skip()?;
     Ok(value)
-}
-
-/// At most 15 entries.
-fn push_map_head(out: &mut Vec<u8>, count: u8) {
-    out.push(0x80 | count);
 }
 
 fn push_rooms(out: &mut Vec<u8>, rooms: &[Box<str>]) {

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broadgate_adapter::{Broadcast, Engine, Event, EventPacket, EventSink, Flags, SubscriberId};
+use broadgate_adapter::{
+    Broadcast, Engine, Event, EventPacket, EventSink, Flags, Request, Responder, SubscriberId,
+};
 use parking_lot::Mutex;
 
 /// Longer than anything takes on a loaded machine; a test that waits for it has failed.
@@ -36,6 +38,22 @@ impl Recorder {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Requests that nobody has taken yet.
+    pub fn requests(&self) -> usize {
+        self.count(|event| matches!(event, Event::Request(..)))
+    }
+
+    /// Waits for a request and takes it out.
+    pub async fn next_request(&self) -> (Arc<Request>, Responder) {
+        eventually("a request", || self.requests() > 0).await;
+        let mut events = self.events.lock();
+        let place = events.iter().position(|event| matches!(event, Event::Request(..)));
+        match events.remove(place.expect("it was seen")) {
+            Event::Request(request, responder) => (request, responder),
+            _ => unreachable!("the place is that of a request"),
+        }
     }
 
     /// The events' JSON, in order.
@@ -68,6 +86,7 @@ impl Recorder {
     /// What kinds of events there were, in order.
     pub fn names(&self) -> Vec<&'static str> {
         let name = |event: &Event| match event {
+            Event::Request(..) => "Request",
             Event::Broadcast(_) => "Broadcast",
             Event::Subscribed { .. } => "Subscribed",
             Event::LinkLost { .. } => "LinkLost",

@@ -62,6 +62,12 @@ impl RedisServer {
         client.get_multiplexed_async_connection().await.expect("the server takes connections")
     }
 
+    /// A connection that subscribes.
+    pub async fn connect_pubsub(&self) -> redis::aio::PubSub {
+        let client = redis::Client::open(self.url()).expect("the URL is valid");
+        client.get_async_pubsub().await.expect("the server takes connections")
+    }
+
     /// Runs a command on a connection of its own.
     pub async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);

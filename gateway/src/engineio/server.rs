@@ -189,11 +189,18 @@ impl<A: Application> Server<A> {
                 counters.sessions_polling.sub(1);
                 polling.push = None;
                 let probe = polling.probe.take();
-                if let Some(reply) = polling.poll.take() {
+                let has_last_words = polling.has_waiting();
+                if reason == CloseReason::ServerDisconnect && has_last_words {
+                    // Alone: the client would take a close packet in the same body before its DISCONNECT, and come
+                    // back (wire.md 1.11).
+                    if let Some(reply) = polling.poll.take() {
+                        answer(polling, reply, None, &counters);
+                    }
+                    polling.closing_until_ms = Some(now_ms + CLOSE_GRACE_MS);
+                    lingers = true;
+                } else if let Some(reply) = polling.poll.take() {
                     answer(polling, reply, Some("1"), &counters);
-                } else if matches!(reason, CloseReason::Shutdown | CloseReason::Forced)
-                    && polling.has_waiting()
-                {
+                } else if matches!(reason, CloseReason::Shutdown | CloseReason::Forced) && has_last_words {
                     polling.closing_until_ms = Some(now_ms + CLOSE_GRACE_MS);
                     lingers = true;
                 } else {

@@ -36,6 +36,8 @@ pub enum CloseReason {
     ParseError,
     /// The application ended it: the client broke its protocol.
     Forced,
+    /// Somebody had the client disconnected, who is told so and does not come back by itself.
+    ServerDisconnect,
     /// No namespace was joined in time.
     ConnectTimeout,
     /// The client read too slowly.
@@ -53,6 +55,7 @@ impl CloseReason {
             Self::PingTimeout => &counters.closed_ping_timeout,
             Self::ParseError => &counters.closed_parse_error,
             Self::Forced => &counters.closed_forced,
+            Self::ServerDisconnect => &counters.closed_server_disconnect,
             Self::ConnectTimeout => &counters.closed_connect_timeout,
             Self::SlowConsumer => &counters.closed_slow_consumer,
             Self::Shutdown => &counters.closed_shutdown,

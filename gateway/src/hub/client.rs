@@ -24,6 +24,8 @@ pub(super) struct Membership {
 /// One Socket.IO socket. The first membership is always that in the room of everyone in the namespace.
 pub(super) struct Socket {
     pub(super) namespace: NamespaceId,
+    /// In seconds since 1970; lies in space that would be empty otherwise.
+    pub(super) connected_at_s: u32,
     /// The secret part of its id, which tells it from an earlier socket of the same session.
     pub(super) secret: u64,
     pub(super) memberships: SmallVec<[Membership; 2]>,

@@ -119,18 +119,7 @@ impl Hub {
         if !self.spec.policy.may_join(&self.namespace_name(caller.namespace), &room) {
             return Err(forbidden("no rule allows to join this room"));
         }
-        let client = self.directory.client(caller.session.index);
-        let rooms = client
-            .and_then(|client| client.socket(caller.namespace))
-            .map_or(0, |socket| socket.memberships.len());
-        let is_new = !client.is_some_and(|client| {
-            let room = self.directory.find(caller.namespace, &room);
-            let socket = client.socket(caller.namespace);
-            room.zip(socket)
-                .is_some_and(|(room, socket)| socket.memberships.iter().any(|one| one.room == room))
-        });
-        // The first membership is that of everyone in the namespace.
-        if is_new && rooms > self.spec.limits.max_rooms_per_socket {
+        if !self.has_place_for(caller.session.index, caller.namespace, &room) {
             return Err(limit("this socket is in as many rooms as it may be"));
         }
         self.check_pending(caller)?;
@@ -138,6 +127,18 @@ impl Hub {
             Some(joined) => Ok((room, joined)),
             None => Err(forbidden("the socket is not connected")),
         }
+    }
+
+    /// Is the socket in the room, or in fewer rooms than it may be?
+    pub(super) fn has_place_for(&self, index: u32, namespace: NamespaceId, room: &str) -> bool {
+        let socket = self.directory.client(index).and_then(|client| client.socket(namespace));
+        let Some(socket) = socket else { return true };
+        // The first membership is that of everyone in the namespace.
+        if socket.memberships.len() <= self.spec.limits.max_rooms_per_socket {
+            return true;
+        }
+        let room = self.directory.find(namespace, room);
+        room.is_some_and(|room| socket.memberships.iter().any(|one| one.room == room))
     }
 
     /// The ack of a join comes when the node is subscribed: what is published after it arrives.

@@ -91,6 +91,14 @@ impl Directory {
         self.rooms.len() - self.everyone.len()
     }
 
+    /// The names of the rooms of a namespace that clients joined.
+    pub(super) fn room_names(&self, namespace: NamespaceId) -> impl Iterator<Item = &str> {
+        let joined = self.rooms.iter().filter(move |(index, room)| {
+            room.namespace == namespace && *index != self.everyone(namespace).0 as usize
+        });
+        joined.map(|(_, room)| &*room.name)
+    }
+
     /// Memberships in such rooms.
     pub(super) fn membership_count(&self) -> usize {
         self.memberships
@@ -119,9 +127,9 @@ impl Directory {
     }
 
     /// Adds a socket to a client, and it to everyone in its namespace.
-    pub(super) fn connect(&mut self, index: u32, namespace: NamespaceId, secret: u64) {
+    pub(super) fn connect(&mut self, index: u32, namespace: NamespaceId, secret: u64, connected_at_s: u32) {
         let Some(client) = self.client_mut(index) else { return };
-        client.sockets.push(Socket { namespace, secret, memberships: SmallVec::new() });
+        client.sockets.push(Socket { namespace, connected_at_s, secret, memberships: SmallVec::new() });
         self.insert_member(index, namespace, self.everyone(namespace));
     }
 
@@ -302,7 +310,7 @@ mod tests {
         let mut directory = Directory::new(2);
         for index in 0..3 {
             directory.add_client(session(index));
-            directory.connect(index, MAIN, 0);
+            directory.connect(index, MAIN, 0, 0);
         }
         assert!(matches!(directory.join(0, MAIN, "news"), Some(Joined::NewRoom(_))));
         assert!(matches!(directory.join(1, MAIN, "news"), Some(Joined::Room(_))));
@@ -323,7 +331,7 @@ mod tests {
         let mut directory = Directory::new(1);
         for index in 0..2 {
             directory.add_client(session(index));
-            directory.connect(index, MAIN, 0);
+            directory.connect(index, MAIN, 0, 0);
             directory.join(index, MAIN, "news");
         }
         let room = directory.find(MAIN, "news").unwrap();
@@ -367,7 +375,7 @@ mod tests {
             let room = model.entry((namespace.0, name.clone())).or_default();
             match seed % 4 {
                 0 if !is_connected => {
-                    directory.connect(index, namespace, seed);
+                    directory.connect(index, namespace, seed, 0);
                     connected.insert((index, namespace.0));
                 }
                 1 if is_connected && seed.is_multiple_of(3) => {

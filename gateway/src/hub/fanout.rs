@@ -8,9 +8,9 @@ use broadgate_adapter::Broadcast;
 use super::{
     client::{NamespaceId, RoomId},
     directory::Directory,
-    packets,
+    packets, selection,
 };
-use crate::engineio::{EngineIo, Id, NodeId, Outgoing, Sent};
+use crate::engineio::{EngineIo, NodeId, Outgoing, Sent};
 
 /// Broadcasts that go to the same sockets one after the other are put together up to this size, and are then one
 /// queue entry and one stretch of bytes for each member. With 64 messages in flight to 1,000 members that is worth 6 to
@@ -85,8 +85,7 @@ struct Fanout<'a> {
 
 impl Fanout<'_> {
     fn send_to_room(&mut self, name: &str, skip: Option<u32>) {
-        // A socket's own room is not kept as one: its id says where it is.
-        if self.own_room(name).is_some() {
+        if selection::own_room(self.directory, self.place, self.namespace, name).is_some() {
             return self.send_to_selection(&[name.into()], &[], skip);
         }
         if let Some(room) = self.directory.find(self.namespace, name) {
@@ -105,54 +104,14 @@ impl Fanout<'_> {
     }
 
     fn send_to_selection(&mut self, rooms: &[Box<str>], except: &[Box<str>], skip: Option<u32>) {
-        self.directory.begin_round();
-        if let Some(skip) = skip {
-            self.directory.first_look(skip);
-        }
-        for name in except {
-            self.leave_out(name);
-        }
-        if rooms.is_empty() {
-            return self.send_to_unseen(self.directory.everyone(self.namespace));
-        }
-        for name in rooms {
-            if let Some(own) = self.own_room(name)
-                && self.directory.first_look(own)
-                && self.io.send_at(own, &self.outgoing, self.volatile) == Sent::Queued
-            {
-                self.reached += 1;
-            }
-            // Others may have joined a room that has a socket's id for its name.
-            if let Some(room) = self.directory.find(self.namespace, name) {
-                self.send_to_unseen(room);
-            }
-        }
-    }
-
-    fn leave_out(&mut self, name: &str) {
-        if let Some(own) = self.own_room(name) {
-            self.directory.first_look(own);
-        }
-        let Some(room) = self.directory.find(self.namespace, name) else { return };
-        self.directory.look_at_members(room, |_| {});
-    }
-
-    /// To the members of a room that were not looked at in this round.
-    fn send_to_unseen(&mut self, room: RoomId) {
         let (io, outgoing, volatile, reached) =
             (&mut *self.io, &self.outgoing, self.volatile, &mut self.reached);
-        self.directory.look_at_members(room, |member| {
+        let selected = (rooms, except);
+        selection::for_each(self.directory, self.place, self.namespace, selected, skip, |member| {
             if io.send_at(member, outgoing, volatile) == Sent::Queued {
                 *reached += 1;
             }
         });
-    }
-
-    /// The session whose socket has `room` as its id, if it is one of this shard.
-    fn own_room(&self, room: &str) -> Option<u32> {
-        let id = Id::decode(self.place.node, room).filter(|id| id.shard == self.place.shard)?;
-        let socket = self.directory.client(id.index)?.socket(self.namespace)?;
-        (socket.secret == id.secret).then_some(id.index)
     }
 }
 

@@ -2,22 +2,30 @@
 //! the [`Application`](crate::engineio::Application) of the shard's Engine.IO server.
 
 mod client;
+mod client_acks;
 mod commands;
 mod directory;
 mod fanout;
 mod packets;
 mod policy;
+mod requests;
+mod selection;
 mod shard_hub;
 
 pub use policy::Policy;
+pub(crate) use requests::ShardAnswer;
+pub use requests::ShardRequest;
 pub use shard_hub::{Hub, HubMessage, HubSpec};
 
 use std::sync::Arc;
 
-use broadgate_adapter::Broadcast;
+use broadgate_adapter::{Broadcast, Request, RequestKind, Responder};
 use tokio::sync::oneshot;
 
 use crate::{engineio::EngineMessage, runtime::Inbox};
+
+/// What a request counts in a shard's inbox, about, so that many small ones are bounded, too.
+const REQUEST_BYTES: usize = 256;
 
 /// Hands a broadcast to a shard; false where its inbox was full and the broadcast is lost there, which is counted.
 pub(crate) fn send_broadcast(inbox: &Inbox<EngineMessage<HubMessage>>, broadcast: &Arc<Broadcast>) -> bool {
@@ -35,6 +43,23 @@ pub(crate) fn send_counted(
     // One that does not fit drops its `reply`: it reached nobody.
     let _taken = inbox.send_bounded(EngineMessage::Application(message), payload_bytes(broadcast));
     reached
+}
+
+/// Hands a request to a shard; its answer does not come where the shard's inbox was full or the shard is gone.
+pub(crate) fn send_request(
+    inbox: &Inbox<EngineMessage<HubMessage>>,
+    request: &Arc<Request>,
+    responder: &Responder,
+) -> oneshot::Receiver<ShardAnswer> {
+    let (reply, answer) = oneshot::channel();
+    let bytes = match &request.kind {
+        RequestKind::Broadcast { broadcast, .. } => payload_bytes(broadcast),
+        _ => 0,
+    };
+    let message = ShardRequest { request: Arc::clone(request), responder: responder.clone(), reply };
+    let message = EngineMessage::Application(HubMessage::Request(message));
+    let _taken = inbox.send_bounded(message, bytes + REQUEST_BYTES);
+    answer
 }
 
 /// What a broadcast holds while it waits.

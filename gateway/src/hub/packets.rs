@@ -36,6 +36,11 @@ pub(super) fn ack(namespace: &str, ack_id: &str, answer: &Answer<'_>) -> Rc<Outg
     text(PacketType::Ack, namespace, Some(ack_id), Some(&payload))
 }
 
+/// The server ends a namespace: the client does not connect again by itself (wire.md 2.5).
+pub(super) fn disconnect(namespace: &str) -> Rc<Outgoing> {
+    text(PacketType::Disconnect, namespace, None, None)
+}
+
 /// CONNECT accepted: the payload has exactly `sid` (wire.md 2.2).
 pub(super) fn connected(namespace: &str, sid: &str) -> Rc<Outgoing> {
     text(PacketType::Connect, namespace, None, Some(&format!("{{\"sid\":\"{sid}\"}}")))
@@ -55,17 +60,30 @@ pub(super) fn events<'a>(
     let (mut parts, mut messages) = (Vec::new(), 0);
     for packet in packets {
         messages += 1;
-        let kind = if packet.attachments.is_empty() { PacketType::Event } else { PacketType::BinaryEvent };
-        let mut bytes = Vec::with_capacity(packet.json.len() + namespace.len() + 8);
-        let attachments = packet.attachments.len();
-        push_packet(
-            &mut bytes,
-            &Packet { kind, attachments, namespace, ack_id: None, payload: Some(&packet.json) },
-        );
-        parts.push(Part::Text(bytes.into()));
-        parts.extend(packet.attachments.iter().map(|attachment| Part::Binary(Bytes::clone(attachment))));
+        push_event(&mut parts, namespace, packet, None);
     }
     Outgoing::new(parts, messages, compress)
+}
+
+/// An event that its receivers are to answer.
+pub(super) fn event_with_ack(
+    namespace: &str,
+    packet: &EventPacket,
+    ack_id: &str,
+    compress: bool,
+) -> Rc<Outgoing> {
+    let mut parts = Vec::with_capacity(1 + packet.attachments.len());
+    push_event(&mut parts, namespace, packet, Some(ack_id));
+    Outgoing::new(parts, 1, compress)
+}
+
+fn push_event(parts: &mut Vec<Part>, namespace: &str, packet: &EventPacket, ack_id: Option<&str>) {
+    let kind = if packet.attachments.is_empty() { PacketType::Event } else { PacketType::BinaryEvent };
+    let mut bytes = Vec::with_capacity(packet.json.len() + namespace.len() + 8);
+    let attachments = packet.attachments.len();
+    push_packet(&mut bytes, &Packet { kind, attachments, namespace, ack_id, payload: Some(&packet.json) });
+    parts.push(Part::Text(bytes.into()));
+    parts.extend(packet.attachments.iter().map(|attachment| Part::Binary(Bytes::clone(attachment))));
 }
 
 fn text(kind: PacketType, namespace: &str, ack_id: Option<&str>, payload: Option<&str>) -> Rc<Outgoing> {
@@ -92,6 +110,13 @@ mod tests {
         for (outgoing, expected) in [
             (ack("/", "12", &ok), r#"4312[{"ok":true,"room":"n\"1","joined":true}]"#),
             (ack("/chat", "0", &no), r#"43/chat,0[{"ok":false,"error":"forbidden","message":"no"}]"#),
+            (disconnect("/"), "41"),
+            (disconnect("/chat"), "41/chat,"),
+            (event_with_ack("/", &plain, "7", true), r#"427["a",1]"#),
+            (
+                event_with_ack("/chat", &binary, "10", true),
+                "451-/chat,10[\"b\",{\"_placeholder\":true,\"num\":0}]\x1ebAQ==",
+            ),
             (connected("/", "abc"), r#"40{"sid":"abc"}"#),
             (connected("/chat", "abc"), r#"40/chat,{"sid":"abc"}"#),
             (connect_error("/nope", "Invalid namespace"), r#"44/nope,{"message":"Invalid namespace"}"#),

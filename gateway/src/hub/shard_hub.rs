@@ -1,6 +1,11 @@
 //! The hub of one shard. Owns the shard's [`Directory`]; every change to it goes through here.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::body::Body;
 use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
@@ -10,8 +15,9 @@ use hyper::{Request, body::Incoming};
 use tokio::sync::oneshot;
 
 use super::{
-    Policy,
+    Policy, ShardRequest,
     client::NamespaceId,
+    client_acks::ClientAcks,
     directory::{Directory, Room, Waiter},
     fanout::{self, Place},
     packets::{self, Answer},
@@ -38,6 +44,8 @@ pub enum HubMessage {
     },
     /// What other nodes publish does not arrive any more; joins wait until the rooms are subscribed again.
     LinkLost,
+    /// What another node or an emitter asks.
+    Request(ShardRequest),
     /// What became of a publish whose client wants an ack.
     Published(PublishDone),
 }
@@ -84,6 +92,8 @@ pub struct Hub {
     pub(super) directory: Directory,
     /// When rooms with joins that wait are to be looked at; one entry for each.
     pub(super) join_deadlines: BinaryHeap<Reverse<(u64, NamespaceId, Arc<str>)>>,
+    /// Broadcasts whose receivers are to answer.
+    pub(super) client_acks: ClientAcks,
     pub(super) log: ClientLog,
     broadcasts: Vec<Arc<Broadcast>>,
 }
@@ -97,6 +107,7 @@ impl Hub {
             namespace_names: spec.namespaces.iter().map(|namespace| namespace.name.as_str().into()).collect(),
             directory: Directory::new(spec.namespaces.len()),
             join_deadlines: BinaryHeap::new(),
+            client_acks: ClientAcks::default(),
             log: ClientLog::new(lines),
             broadcasts: Vec::new(),
             spec,
@@ -149,8 +160,9 @@ impl Hub {
             PacketType::Event | PacketType::BinaryEvent => {
                 self.on_event(io, session, namespace, packet, attachments, now_ms);
             }
-            // The node asks clients for no acks of its own: an ack for an unknown id is ignored (wire.md 2.3).
-            PacketType::Ack | PacketType::BinaryAck => {}
+            PacketType::Ack | PacketType::BinaryAck => {
+                self.on_ack(io, session, namespace, packet, attachments);
+            }
             PacketType::Connect | PacketType::ConnectError => {
                 self.fault(io, session, &"a CONNECT_ERROR from a client", now_ms);
             }
@@ -191,14 +203,14 @@ impl Hub {
         let Ok(id) = Id::random(self.spec.shard, session.index) else {
             return io.doom(session, CloseReason::Forced);
         };
-        self.directory.connect(session.index, namespace, id.secret);
+        self.directory.connect(session.index, namespace, id.secret, unix_time_s());
         io.set_deadline(session, None);
         io.counters().connects_ok.add(1);
         io.counters().sockets.add(1);
         io.send(session, &packets::connected(packet.namespace, id.encode(self.spec.node).as_str()), false);
     }
 
-    fn disconnect(&mut self, io: &mut EngineIo, session: SessionId, namespace: NamespaceId) {
+    pub(super) fn disconnect(&mut self, io: &mut EngineIo, session: SessionId, namespace: NamespaceId) {
         let before = self.gauges();
         for left in self.directory.disconnect(session.index, namespace) {
             // The socket that these joins were for is gone; there is nobody to answer.
@@ -371,7 +383,7 @@ impl Application for Hub {
         io.doom(session, CloseReason::ConnectTimeout);
     }
 
-    fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, _now_ms: u64) {
+    fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, now_ms: u64) {
         for message in messages.drain(..) {
             // Broadcasts are collected, so that those to the same room can go together; anything else waits for them.
             if let HubMessage::Broadcast(broadcast) = message {
@@ -388,6 +400,7 @@ impl Application for Hub {
                 }
                 HubMessage::Subscribed { namespace, room } => self.on_subscribed(io, &namespace, &room),
                 HubMessage::LinkLost => self.directory.all_unsubscribed(),
+                HubMessage::Request(request) => self.on_request(io, request, now_ms),
                 HubMessage::Published(done) => self.on_published(io, &done),
             }
         }
@@ -396,10 +409,12 @@ impl Application for Hub {
 
     fn on_timers(&mut self, io: &mut EngineIo, now_ms: u64) {
         self.expire_joins(io, now_ms);
+        self.expire_client_acks(io, now_ms);
     }
 
     fn next_timer_ms(&self) -> Option<u64> {
-        self.join_deadlines.peek().map(|Reverse((deadline_ms, ..))| *deadline_ms)
+        let joins_ms = self.join_deadlines.peek().map(|Reverse((deadline_ms, ..))| *deadline_ms);
+        joins_ms.into_iter().chain(self.client_acks.next_deadline_ms()).min()
     }
 
     fn respond(&self, request: Request<Incoming>) -> Elsewhere {
@@ -424,4 +439,10 @@ impl Hub {
         let own = usize::from(self.spec.shard);
         self.spec.shards.iter().enumerate().filter(move |&(number, _)| number != own).map(|(_, inbox)| inbox)
     }
+}
+
+/// Until the year 2106; a clock before 1970 gives 0.
+fn unix_time_s() -> u32 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
 }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use broadgate_adapter::RequestKind;
 use prometheus::{
     TextEncoder,
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
@@ -21,6 +22,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
         .map(|(family, samples)| encode(*family, samples))
         .collect();
     families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    families.extend(request_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
@@ -28,6 +30,10 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
 
 const fn counter(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: Kind::Counter, help, label: "" }
+}
+
+const fn labelled(name: &'static str, help: &'static str, label: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, help, label }
 }
 
 const fn gauge(name: &'static str, help: &'static str, label: &'static str) -> Family {
@@ -101,6 +107,79 @@ fn limits(settings: &Settings) -> Vec<Sample> {
     .into()
 }
 
+fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
+    let metrics = node.engine.metrics();
+    let gathered = &node.gatherer.counters;
+    let by_type =
+        |values: [u64; RequestKind::NAMES.len()]| RequestKind::NAMES.into_iter().zip(values).collect();
+    vec![
+        (
+            labelled(
+                "broadgate_cluster_requests_received_total",
+                "Requests of other nodes and emitters.",
+                "type",
+            ),
+            by_type(metrics.requests_received_total),
+        ),
+        (
+            labelled("broadgate_cluster_requests_sent_total", "Requests of this node.", "type"),
+            by_type(metrics.requests_sent_total),
+        ),
+        (
+            labelled(
+                "broadgate_cluster_requests_finished_total",
+                "Requests of this node, by result.",
+                "result",
+            ),
+            vec![
+                ("complete", metrics.requests_complete_total),
+                ("partial", metrics.requests_partial_total),
+                ("failed", metrics.requests_failed_total),
+            ],
+        ),
+        (
+            gauge(
+                "broadgate_cluster_requests_pending",
+                "Requests that wait for answers, by who asked.",
+                "from",
+            ),
+            vec![("this_node", metrics.requests_pending), ("other_nodes", node.gatherer.gathering() as u64)],
+        ),
+        (
+            counter(
+                "broadgate_cluster_requests_unknown_total",
+                "Requests of a type that no version known here has.",
+            ),
+            vec![("", metrics.requests_unknown_total)],
+        ),
+        (
+            labelled(
+                "broadgate_cluster_responses_total",
+                "Answers to requests, by what became of them.",
+                "result",
+            ),
+            vec![
+                ("received", metrics.responses_received_total),
+                ("sent", metrics.responses_sent_total),
+                ("send_failed", metrics.responses_failed_total),
+                ("cut", metrics.responses_truncated_total),
+            ],
+        ),
+        (
+            labelled(
+                "broadgate_cluster_gathered_total",
+                "Requests answered for all shards: complete, partial (a shard was late or full), or refused (too many).",
+                "result",
+            ),
+            vec![
+                ("complete", gathered.complete.load(Ordering::Relaxed)),
+                ("partial", gathered.partial.load(Ordering::Relaxed)),
+                ("refused", gathered.refused.load(Ordering::Relaxed)),
+            ],
+        ),
+    ]
+}
+
 fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
     let metrics = node.engine.metrics();
     let single = |family: Family, value: u64| (family, vec![("", value)]);
@@ -126,10 +205,7 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             metrics.received_total,
         ),
         single(
-            counter(
-                "broadgate_adapter_received_bytes_total",
-                "Bytes of broadcasts from other nodes and emitters.",
-            ),
+            counter("broadgate_adapter_received_bytes_total", "Bytes of all messages from Redis."),
             metrics.received_bytes_total,
         ),
         single(
@@ -144,14 +220,14 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             metrics.malformed_total,
         ),
         single(
-            counter("broadgate_adapter_published_total", "Broadcasts handed to other nodes."),
+            counter(
+                "broadgate_adapter_published_total",
+                "Messages handed to Redis: broadcasts, requests, answers.",
+            ),
             metrics.published_total,
         ),
         single(
-            counter(
-                "broadgate_adapter_publish_failed_total",
-                "Broadcasts that could not be handed to other nodes.",
-            ),
+            counter("broadgate_adapter_publish_failed_total", "Messages that could not be handed to Redis."),
             metrics.publish_failed_total,
         ),
         single(

@@ -1,7 +1,8 @@
-//! The listener for operators: metrics, health, and publishing over HTTP.
+//! The listener for operators: metrics, health, publishing and the sockets of the cluster over HTTP.
 
 mod metrics;
 mod publish;
+mod sockets;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -62,6 +63,10 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/sockets", get(sockets::fetch))
+        .route("/api/v1/sockets/join", post(sockets::join))
+        .route("/api/v1/sockets/leave", post(sockets::leave))
+        .route("/api/v1/sockets/disconnect", post(sockets::disconnect))
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .with_state(node)
 }

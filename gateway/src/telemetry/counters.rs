@@ -94,6 +94,7 @@ shard_counters! {
         closed_ping_timeout "ping_timeout",
         closed_parse_error "parse_error",
         closed_forced "forced_close",
+        closed_server_disconnect "server_disconnect",
         closed_connect_timeout "connect_timeout",
         closed_slow_consumer "slow_consumer",
         closed_shutdown "server_shutdown",
@@ -185,6 +186,21 @@ shard_counters! {
     }
     Counter "broadgate_deliveries_total" "Messages queued for members by broadcasts." "" {
         deliveries "",
+    }
+    Counter "broadgate_server_changes_total" "What other servers, emitters and the ops API did to sockets, by result." "change" {
+        server_joins "joined",
+        server_joins_refused "join_refused",
+        server_leaves "left",
+        server_disconnects "disconnected",
+    }
+    Counter "broadgate_client_acks_total" "Acks of clients to broadcasts, by result." "result" {
+        client_acks_matched "matched",
+        client_acks_unknown "unknown",
+        client_acks_expired "expired",
+        client_acks_refused "refused",
+    }
+    Gauge "broadgate_client_acks_pending" "Acks of clients to broadcasts that are waited for." "" {
+        client_acks_pending "",
     }
     Counter "broadgate_log_lines_suppressed_total" "Log lines about clients' faults that were left out." "" {
         log_lines_suppressed "",
