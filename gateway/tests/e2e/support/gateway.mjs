@@ -80,6 +80,11 @@ class Gateway {
     assert.deepEqual(exit, { code: 0, signal: null }, `exit of the node\n${this.output}`);
   }
 
+  /** Sends the process a signal that does not end it. */
+  signal(signal) {
+    this.#child.signal(signal);
+  }
+
   async kill() {
     await this.#child.stop("SIGKILL");
   }
@@ -102,8 +107,23 @@ class Gateway {
   }
 
   /** `POST /api/v1/publish`, answered with `{status, body}`. A string is sent as it is. */
-  async publish(request) {
-    const response = await fetch(`${this.opsUrl}/api/v1/publish`, {
+  publish(request) {
+    return this.#post("publish", request);
+  }
+
+  /** `POST /api/v1/sockets/...`: join, leave or disconnect. */
+  command(command, request) {
+    return this.#post(`sockets/${command}`, request);
+  }
+
+  /** `GET /api/v1/sockets` with this query. */
+  async sockets(query) {
+    const response = await fetch(`${this.opsUrl}/api/v1/sockets${query}`);
+    return { status: response.status, body: await response.json() };
+  }
+
+  async #post(path, request) {
+    const response = await fetch(`${this.opsUrl}/api/v1/${path}`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: typeof request === "string" ? request : JSON.stringify(request),

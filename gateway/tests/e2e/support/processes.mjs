@@ -64,6 +64,10 @@ export class Process {
     if (this.exit) throw new Error(`${this.name} ended: ${JSON.stringify(this.exit)}\n${this.output}`);
   }
 
+  signal(signal) {
+    this.#child.kill(signal);
+  }
+
   /** Sends the signal and resolves to `{code, signal}`; kills the process and throws if it does not end. */
   async stop(signal = "SIGTERM") {
     this.#child.kill(signal);
