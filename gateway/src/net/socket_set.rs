@@ -110,7 +110,7 @@ impl SocketSet {
         self.epoll.try_clone()
     }
 
-    /// A buffer for [`Self::read`], one per shard.
+    /// A buffer for [`Self::serve`], one per shard.
     pub(crate) fn read_buffer() -> Box<[u8]> {
         vec![0; READ_BUFFER_BYTES].into()
     }
