@@ -234,8 +234,16 @@ async fn messages_keep_the_order_of_the_calls_though_nobody_awaits_them(cluster:
     }
     eventually("all messages", || cluster.b.recorder.json().len() >= COUNT).await;
     let expected: Vec<_> = (0..COUNT).map(|number| format!("[\"message\",{number}]")).collect();
-    assert!(cluster.b.recorder.json() == expected, "the order has changed");
-    assert_eq!(cluster.a.engine.metrics().published_total, COUNT as u64);
+    let received = cluster.b.recorder.json();
+    let wrong = received.iter().zip(&expected).position(|(received, expected)| received != expected);
+    assert_eq!(
+        (wrong, received.len()),
+        (None, COUNT),
+        "{:?}",
+        wrong.map(|at| &received[at..received.len().min(at + 5)])
+    );
+    // Redis passes a message on before it answers the one who published it.
+    eventually("all are counted", || cluster.a.engine.metrics().published_total == COUNT as u64).await;
 }
 
 async fn a_node_without_the_room_is_not_bothered(cluster: Cluster) {

@@ -13,6 +13,7 @@
 //! - Rooms that start with the node's prefix (the ids of its own sockets) are covered by one pattern for each namespace.
 //!   They are never subscribed on their own, as their messages would arrive twice.
 
+mod idle;
 mod targets;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -429,73 +430,6 @@ impl Interest {
         } else {
             self.entries.remove(target);
         }
-    }
-
-    /// Moves rooms that have been idle for long enough to the unsubscribe queue.
-    fn collect_idle(&mut self, now_ms: u64) {
-        while let Some((_, target)) = self.idle.pop_front_if(|(due_ms, _)| *due_ms <= now_ms) {
-            let Some(entry) = self.entries.get_mut(&target) else { continue };
-            entry.in_idle_queue = false;
-            let Some(since_ms) = entry.idle_since_ms else { continue };
-            let due_ms = since_ms + self.config.unsubscribe_delay_ms;
-            if due_ms <= now_ms && entry.link == LinkState::Confirmed {
-                self.idle_count -= 1;
-                entry.leave();
-                self.to_unsubscribe.push_back(target);
-            } else {
-                // It was wanted in between, or is not even subscribed yet: look again later.
-                entry.in_idle_queue = true;
-                self.idle.push_back((due_ms.max(now_ms + 1), target));
-            }
-        }
-    }
-
-    /// Beyond the bound, those that were left first go at once. One whose command is under way must wait for it.
-    fn evict_idle(&mut self) {
-        for _ in 0..self.idle.len() {
-            if self.idle_count <= self.config.max_idle {
-                return;
-            }
-            let Some((due_ms, target)) = self.idle.pop_front() else { return };
-            let Some(entry) = self.entries.get_mut(&target) else { continue };
-            entry.in_idle_queue = false;
-            if entry.idle_since_ms.is_none() {
-                continue;
-            }
-            if entry.link == LinkState::Confirmed {
-                self.idle_count -= 1;
-                entry.leave();
-                self.to_unsubscribe.push_back(target);
-            } else {
-                entry.in_idle_queue = true;
-                self.idle.push_back((due_ms, target));
-            }
-        }
-    }
-
-    /// Where the queue does not move, it must not grow by rooms that nobody wants any more.
-    fn forget_unwanted_queued(&mut self, now_ms: u64) {
-        if self.unwanted_queued <= self.config.max_idle {
-            return;
-        }
-        let queued = std::mem::take(&mut self.to_subscribe);
-        self.to_subscribe =
-            queued.into_iter().filter(|target| !self.forget_if_unwanted(now_ms, target)).collect();
-    }
-
-    /// Whether it was taken out: queued, and wanted by nobody.
-    fn forget_if_unwanted(&mut self, now_ms: u64, target: &Target) -> bool {
-        let Some(entry) = self.entries.get(target) else { return true };
-        if entry.link != LinkState::Queued || entry.is_wanted() {
-            return false;
-        }
-        let after_outage = entry.after_outage;
-        self.entries.remove(target);
-        self.unwanted_queued -= 1;
-        if after_outage {
-            self.one_less_after_outage(now_ms);
-        }
-        true
     }
 
     fn next_subscribe(&mut self, now_ms: u64) -> Option<(Verb, Vec<Target>)> {

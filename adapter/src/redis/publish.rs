@@ -223,12 +223,14 @@ impl Publisher {
     }
 }
 
-/// Polls once, which is what puts the commands into the connection's own queue: so the order is that of the calls.
+/// Polls once, which is what puts the commands into the connection's own queue: so the order is that of the calls. That
+/// queue has room for all that may be in flight; but a task that has used up tokio's budget would find it full all the
+/// same, and then whichever command is polled first would go first. So commands run outside of the budget.
 fn start(
     in_flight: &FuturesUnordered<BoxFuture<'static, Answer>>,
     command: impl Future<Output = Answer> + Send + 'static,
 ) {
-    let mut command = command.boxed();
+    let mut command = tokio::task::unconstrained(command).boxed();
     match (&mut command).now_or_never() {
         Some(answer) => in_flight.push(std::future::ready(answer).boxed()),
         None => in_flight.push(command),
