@@ -3,7 +3,6 @@
 mod support;
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,9 +14,7 @@ use broadgate_adapter::{
     Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId, wire::Limits,
 };
 use futures_util::FutureExt;
-use parking_lot::Mutex;
-use support::{DEADLINE, Recorder, event, eventually, join, numbered, redis_server::RedisServer};
-use tracing_subscriber::fmt::MakeWriter;
+use support::{DEADLINE, Recorder, event, eventually, join, log::Log, numbered, redis_server::RedisServer};
 
 const SHARD: SubscriberId = SubscriberId(1);
 
@@ -468,41 +465,5 @@ async fn settings_that_can_never_work_are_refused_at_the_start() {
         let error = RedisEngine::start(config, Arc::new(Recorder::default())).err().expect("it is refused");
         assert!(!error.to_string().contains("hiddenSecret"));
         assert_eq!(error, expected);
-    }
-}
-
-/// The log of one test, on its thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn lines_with(&self, text: &str) -> Vec<String> {
-        let log = String::from_utf8_lossy(&self.0.lock()).into_owned();
-        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
     }
 }

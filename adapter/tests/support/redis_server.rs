@@ -1,9 +1,9 @@
-//! A real `redis-server` for tests: on a free port, without files, killed when dropped. Without it the test fails.
+//! A real `redis-server` for tests: on a free port, without persistence, killed when dropped. Without it the test fails.
 
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -12,33 +12,90 @@ use std::{
 /// A server that a test started.
 pub struct RedisServer {
     child: Child,
-    port: u16,
-    directory: PathBuf,
+    place: Place,
+    arguments: Vec<String>,
     password: Option<String>,
+}
+
+/// What a server has for itself.
+pub struct Place {
+    /// Where it takes connections without TLS, on 127.0.0.1.
+    pub port: u16,
+    /// Another free port, for what else it listens to.
+    pub second_port: u16,
+    /// For its files; removed in the end.
+    pub directory: PathBuf,
+}
+
+impl Place {
+    /// A file of its directory.
+    pub fn file(&self, name: &str) -> String {
+        self.directory.join(name).to_str().expect("the path is UTF-8").to_owned()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let directory = self.file("");
+        let port = self.port.to_string();
+        words(&[
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            &directory,
+        ])
+    }
 }
 
 impl RedisServer {
     /// Starts a server and waits until it takes connections.
     pub fn start() -> Self {
-        Self::launch(None)
+        Self::start_with(|_| Vec::new())
     }
 
     /// Starts a server that wants a password.
     pub fn start_with_password(password: &str) -> Self {
-        Self::launch(Some(password))
+        Self::launch(Some(password), &|place| {
+            let mut arguments = place.arguments();
+            arguments.extend(words(&["--requirepass", password]));
+            arguments
+        })
     }
 
-    fn launch(password: Option<&str>) -> Self {
+    /// Starts a server with more options, as its command line has them.
+    pub fn start_with(more: impl Fn(&Place) -> Vec<String>) -> Self {
+        Self::launch(None, &|place| {
+            let mut arguments = place.arguments();
+            arguments.extend(more(place));
+            arguments
+        })
+    }
+
+    /// Starts a sentinel with this configuration, which it will write to.
+    pub fn start_sentinel(configuration: &str) -> Self {
+        Self::launch(None, &|place| {
+            let file = place.file("sentinel.conf");
+            let own = format!("port {}\nbind 127.0.0.1\ndir {}\n", place.port, place.file(""));
+            std::fs::write(&file, own + configuration).expect("the file can be written");
+            words(&[&file, "--sentinel"])
+        })
+    }
+
+    fn launch(password: Option<&str>, arguments: &dyn Fn(&Place) -> Vec<String>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("broadgate-redis-{}-{number}", std::process::id()));
-        for attempt in 0..20 {
+        for _ in 0..20 {
             std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
-            let port = free_port(number * 20 + attempt);
-            let child = spawn(port, password, &directory);
-            let password = password.map(str::to_owned);
-            let mut server = Self { child, port, directory: directory.clone(), password };
-            // Another process may take the port first.
+            let place = Place { port: free_port(), second_port: free_port(), directory: directory.clone() };
+            let arguments = arguments(&place);
+            let child = spawn(&arguments);
+            let mut server = Self { child, place, arguments, password: password.map(str::to_owned) };
+            // Another process may take a port first.
             if server.becomes_ready() {
                 return server;
             }
@@ -48,7 +105,17 @@ impl RedisServer {
 
     /// Where it listens, without user and password.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
+    }
+
+    /// `127.0.0.1` and the port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.place.port)
+    }
+
+    /// Its ports and files.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// A connection for a test's own commands.
@@ -83,7 +150,7 @@ impl RedisServer {
 
     /// Starts it again on its port, after [`RedisServer::kill`].
     pub fn restart(&mut self) {
-        self.child = spawn(self.port, self.password.as_deref(), &self.directory);
+        self.child = spawn(&self.arguments);
         assert!(self.becomes_ready(), "redis-server has ended");
     }
 
@@ -117,12 +184,14 @@ impl RedisServer {
 
     fn answers(&self) -> bool {
         let answer = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            let mut stream = TcpStream::connect(("127.0.0.1", self.place.port))?;
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
             if let Some(password) = &self.password {
                 stream.write_all(format!("AUTH {password}\r\n").as_bytes())?;
             }
-            stream.write_all(b"INFO server\r\nQUIT\r\n")?;
+            stream.write_all(b"INFO server\r\n")?;
+            // A sentinel knows no QUIT.
+            stream.shutdown(std::net::Shutdown::Write)?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)
@@ -136,24 +205,26 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(&self.place.directory);
     }
 }
 
-fn spawn(port: u16, password: Option<&str>, directory: &Path) -> Child {
+/// Arguments of a command line.
+pub fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn spawn(arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.args(["--dir", directory.to_str().expect("the path is UTF-8")]);
-    if let Some(password) = password {
-        command.args(["--requirepass", password]);
-    }
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server must be installed (Debian package redis-server)")
 }
 
 /// Below the ports that the system gives to outgoing connections: while the server is down, a client that tries again
 /// and again could otherwise be given the server's port, and connect to itself.
-fn free_port(seed: u32) -> u16 {
+fn free_port() -> u16 {
+    static SEED: AtomicU32 = AtomicU32::new(0);
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let start = std::process::id().wrapping_mul(7919).wrapping_add(seed.wrapping_mul(104_729));
     (0..20_000)
         .map(|step| u16::try_from(10_000 + start.wrapping_add(step) % 20_000).expect("it is below 30,000"))
