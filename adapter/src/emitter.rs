@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Broadcast,
-    redis::{Server, StartError},
+    redis::{Outbound, Server, StartError},
     wire::{self, Channels, EncodeError, Limits},
 };
 
@@ -59,8 +59,8 @@ pub async fn publish_once(url: &str, prefix: &str, broadcast: &Broadcast) -> Res
     let publication = encode(prefix, broadcast)?;
     let connected = Server::parse(url)?.connect(TIMEOUT, Some(TIMEOUT), |_, _| {}).await;
     let mut link = connected.map_err(|error| EmitError::Redis(error.to_string()))?;
-    let message = (publication.channel.as_str(), publication.payload.as_slice());
+    let message = Outbound::new(publication.channel, publication.payload);
     let answers =
-        link.publish(std::iter::once(message)).await.map_err(|error| EmitError::Redis(error.to_string()))?;
+        link.publish(std::iter::once(&message)).await.map_err(|error| EmitError::Redis(error.to_string()))?;
     answers.into_iter().next().unwrap_or(Ok(0)).map_err(EmitError::Redis)
 }

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Answers, Request, RequestError, RequestKind, Responder};
+use crate::{Answers, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, SendError};
 
 /// One Socket.IO event as every transport and every wire format can be made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +49,16 @@ pub struct SubscriberId(pub u8);
 #[derive(Debug)]
 pub enum Event {
     /// A broadcast of another node or of an emitter. Never one that this engine published itself.
-    Broadcast(Arc<Broadcast>),
+    Broadcast(Arc<Broadcast>, Origin),
     /// Another node or an emitter asks for something, or a command of this node came back. The node answers through
     /// the [`Responder`] well within five seconds, which is how long Node.js servers wait.
-    Request(Arc<Request>, Responder),
+    Request(Arc<Request>, Responder, Origin),
+    /// What another node sent to this one with [`Engine::send`]. It comes in one order with the broadcasts and requests:
+    /// that in which the server took them.
+    NodeMessage {
+        /// As it was sent; who sent it is the matter of those who read it.
+        payload: Bytes,
+    },
     /// `subscriber` asked for the room with [`Engine::subscribe`], and from now on what is published to it arrives. Told
     /// once for each call, and again to each subscriber of the room when it is confirmed on a new link.
     Subscribed {
@@ -137,6 +143,12 @@ pub struct EngineMetrics {
     pub reconnects_total: u64,
     /// Gaps told to the sink.
     pub gaps_total: u64,
+    /// Messages that reached another node, or two.
+    pub node_messages_sent_total: u64,
+    /// Messages of other nodes to this one.
+    pub node_messages_received_total: u64,
+    /// Messages to a node that was not there.
+    pub node_messages_unreachable_total: u64,
     /// Requests of others, by [`RequestKind::number`].
     pub requests_received_total: [u64; RequestKind::NAMES.len()],
     /// Requests of this node, the same.
@@ -170,6 +182,11 @@ pub trait Engine: Send + Sync + 'static {
     /// A future that gives [`PublishError::Invalid`] is ready at its first poll, so that a caller can refuse such a
     /// message before it delivers anything itself.
     fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>>;
+
+    /// Sends to one node, or to two at one and the same place in the order of everything that the server takes, so that
+    /// both see the same broadcasts before it. It is queued before the call returns, in one order with
+    /// [`Engine::publish`], and arrives as [`Event::NodeMessage`]; at most once. A node may send to itself.
+    fn send(&self, to: NodeTargets<'_>, payload: Bytes) -> EngineFuture<Result<(), SendError>>;
 
     /// Asks the other nodes of a namespace, and waits for their answers: for all of them, or until the time is up. A
     /// command (see [`RequestKind::is_command`]) has no answers, and comes back as an [`Event::Request`] to this node

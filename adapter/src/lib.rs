@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `engine` | the trait and the values that cross it, all public here | contract |
 //! | `cluster` | what nodes ask each other, and how they answer; public here | contract |
+//! | `nodes` | names of nodes, messages to one of them, who published something; public here | contract |
 //! | [`memory`] | one node alone, or several nodes of one process on a bus | engine |
 //! | [`redis`] | nodes over Redis pub/sub, together with Node.js servers and emitters | engine, I/O |
 //! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
@@ -27,6 +28,7 @@ pub mod emitter;
 mod engine;
 pub mod interest;
 pub mod memory;
+mod nodes;
 pub mod redis;
 pub mod requests;
 pub mod wire;
@@ -37,4 +39,5 @@ pub use engine::{
     SubscriberId,
 };
 pub use memory::{MemoryBus, MemoryEngine};
+pub use nodes::{MAX_NODE_NAME_BYTES, NodeTargets, Origin, SendError, is_node_name};
 pub use redis::{RedisConfig, RedisEngine, StartError};

@@ -1,8 +1,9 @@
 //! The engine without a server: a node alone, or several nodes of one process on one bus.
 //!
 //! Owner of the state: the [`MemoryBus`] owns the list of nodes, each [`MemoryEngine`] its interest. Everything happens
-//! on the caller's thread, so the order of one publisher is kept by itself. Like Redis, the bus hands a broadcast to one
-//! room only to engines that are interested in that room, and every other broadcast to all.
+//! on the caller's thread. Like Redis, the bus hands a broadcast to one room only to engines that are interested in that
+//! room, and every other broadcast to all; and like Redis, it takes one message after the other, so that all nodes see
+//! them in one order.
 
 use std::{
     collections::HashMap,
@@ -15,12 +16,13 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, RwLock};
+use bytes::Bytes;
+use parking_lot::{Mutex, ReentrantMutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::{
-    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, Request,
-    RequestError, Responder, SubscriberId,
+    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeTargets, Origin,
+    PublishError, Request, RequestError, Responder, SendError, SubscriberId,
     counters::Counters,
     requests::PendingRequests,
     wire::{self, Limits},
@@ -33,11 +35,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone, Default)]
 pub struct MemoryBus {
     limits: Limits,
-    // Replaced as a whole when a node comes or goes, so that a publish holds no lock while sinks run.
+    // Replaced as a whole when a node comes or goes, so that nobody waits for a publish to do so.
     nodes: Arc<RwLock<Arc<[Arc<Node>]>>>,
+    // Held while one message goes to the other nodes. A sink may publish.
+    order: Arc<ReentrantMutex<()>>,
 }
 
 struct Node {
+    name: Box<str>,
+    origin: Origin,
     sink: Arc<dyn EventSink>,
     interest: Mutex<HashMap<RoomKey, Subscribers>>,
     counters: Counters,
@@ -78,11 +84,43 @@ impl MemoryBus {
 }
 
 impl MemoryEngine {
-    /// Joins the bus. What other engines of the bus publish goes to `sink`.
-    pub fn start(bus: &MemoryBus, sink: Arc<dyn EventSink>) -> Arc<Self> {
-        let node = Arc::new(Node { sink, interest: Mutex::default(), counters: Counters::default() });
+    /// Joins the bus as the node `name`. What other engines of the bus publish goes to `sink`.
+    pub fn start(bus: &MemoryBus, name: &str, sink: Arc<dyn EventSink>) -> Arc<Self> {
+        let node = Arc::new(Node {
+            name: name.into(),
+            origin: Origin::of(name),
+            sink,
+            interest: Mutex::default(),
+            counters: Counters::default(),
+        });
         bus.change(|nodes| nodes.push(Arc::clone(&node)));
         Arc::new(Self { bus: bus.clone(), node, running: AtomicBool::new(true) })
+    }
+}
+
+impl MemoryEngine {
+    fn send_now(&self, to: NodeTargets<'_>, payload: &Bytes) -> Result<(), SendError> {
+        let counters = &self.node.counters;
+        let limit = self.bus.limits.max_message_bytes;
+        if payload.len() > limit {
+            counters.publish_failed.increment();
+            return Err(SendError::TooLarge { limit });
+        }
+        if !self.running.load(Ordering::Acquire) {
+            counters.publish_failed.increment();
+            return Err(SendError::LinkDown);
+        }
+        let nodes = Arc::clone(&self.bus.nodes.read());
+        let of_name = |name: &str| nodes.iter().find(|node| &*node.name == name);
+        let _one_at_a_time = self.bus.order.lock();
+        let (first, second) = (of_name(to.first()), to.second().and_then(of_name));
+        for node in first.into_iter().chain(second) {
+            node.receive_message(payload.clone());
+        }
+        let figure =
+            if first.is_some() { &counters.node_messages_sent } else { &counters.node_messages_unreachable };
+        figure.increment();
+        first.map(drop).ok_or(SendError::NoSuchNode)
     }
 }
 
@@ -94,19 +132,25 @@ impl Node {
         self.interest.lock().contains_key(&key)
     }
 
-    fn ask(&self, request: &Arc<Request>, responder: Responder) {
+    fn ask(&self, request: &Arc<Request>, responder: Responder, origin: Origin) {
         self.counters.requests_received[usize::from(request.kind.number())].increment();
-        self.sink.deliver(Event::Request(Arc::clone(request), responder));
+        self.sink.deliver(Event::Request(Arc::clone(request), responder, origin));
     }
 
-    fn receive(&self, broadcast: &Arc<Broadcast>) {
+    fn receive(&self, broadcast: &Arc<Broadcast>, origin: Origin) {
         if !self.wants(broadcast) {
             return;
         }
         let attachments: usize = broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum();
         self.counters.received.increment();
         self.counters.received_bytes.add((broadcast.packet.json.len() + attachments) as u64);
-        self.sink.deliver(Event::Broadcast(Arc::clone(broadcast)));
+        self.sink.deliver(Event::Broadcast(Arc::clone(broadcast), origin));
+    }
+
+    fn receive_message(&self, payload: Bytes) {
+        self.counters.received_bytes.add(payload.len() as u64);
+        self.counters.node_messages_received.increment();
+        self.sink.deliver(Event::NodeMessage { payload });
     }
 }
 
@@ -123,10 +167,17 @@ impl Engine for MemoryEngine {
         }
         self.node.counters.published.increment();
         let nodes = Arc::clone(&self.bus.nodes.read());
-        for node in nodes.iter().filter(|node| !Arc::ptr_eq(node, &self.node)) {
-            node.receive(&broadcast);
+        if nodes.len() > 1 {
+            let _one_at_a_time = self.bus.order.lock();
+            for node in nodes.iter().filter(|node| !Arc::ptr_eq(node, &self.node)) {
+                node.receive(&broadcast, self.node.origin);
+            }
         }
         Box::pin(ready(Ok(())))
+    }
+
+    fn send(&self, to: NodeTargets<'_>, payload: Bytes) -> EngineFuture<Result<(), SendError>> {
+        Box::pin(ready(self.send_now(to, &payload)))
     }
 
     fn request(&self, request: Arc<Request>) -> EngineFuture<Result<Answers, RequestError>> {
@@ -137,7 +188,8 @@ impl Engine for MemoryEngine {
         self.node.counters.requests_sent[usize::from(request.kind.number())].increment();
         let nodes = Arc::clone(&self.bus.nodes.read());
         if request.kind.is_command() {
-            nodes.iter().for_each(|node| node.ask(&request, Responder::default()));
+            let _one_at_a_time = self.bus.order.lock();
+            nodes.iter().for_each(|node| node.ask(&request, Responder::default(), self.node.origin));
             return Box::pin(ready(Ok(Answers::default())));
         }
         let others: Vec<_> =
@@ -158,7 +210,7 @@ impl Engine for MemoryEngine {
                     done.notify_one();
                 }
             });
-            others.iter().for_each(|other| other.ask(&request, responder.clone()));
+            others.iter().for_each(|other| other.ask(&request, responder.clone(), node.origin));
             let in_time = tokio::time::timeout(ANSWER_TIMEOUT, done.notified()).await.is_ok();
             let counters = &node.counters;
             let figure = if in_time { &counters.requests_complete } else { &counters.requests_partial };

@@ -56,11 +56,11 @@ struct Cluster {
 impl Cluster {
     fn memory() -> Self {
         let bus = MemoryBus::new();
-        let node = || {
+        let node = |name| {
             let recorder = Arc::new(Recorder::default());
-            Node { engine: MemoryEngine::start(&bus, Arc::clone(&recorder) as _), recorder }
+            Node { engine: MemoryEngine::start(&bus, name, Arc::clone(&recorder) as _), recorder }
         };
-        Self { a: node(), b: node(), server: None }
+        Self { a: node("nodeA_"), b: node("nodeB_"), server: None }
     }
 
     async fn redis() -> Self {
@@ -74,7 +74,7 @@ impl Cluster {
     async fn settle(&self) {
         let mark = event(&[], &[], "[\"settled\"]");
         self.a.publish(Arc::clone(&mark)).await;
-        let arrived = |event: &Event| matches!(event, Event::Broadcast(broadcast) if *broadcast == mark);
+        let arrived = |event: &Event| matches!(event, Event::Broadcast(broadcast, _) if *broadcast == mark);
         eventually("the last message", || self.b.recorder.count(arrived) > 0).await;
         self.b.recorder.remove(arrived);
     }
@@ -155,7 +155,7 @@ async fn redis_node(server: &RedisServer, uid: &str, node_prefix: &str) -> Node 
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("the links of a node", || {
         let metrics = engine.metrics();
-        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 5
+        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 6
     })
     .await;
     Node { engine, recorder }
@@ -275,7 +275,7 @@ async fn what_is_published_after_the_confirmation_arrives(cluster: Cluster) {
             }
         })
     };
-    let is_load = |event: &Event| matches!(event, Event::Broadcast(broadcast) if &*broadcast.packet.json == "[\"load\"]");
+    let is_load = |event: &Event| matches!(event, Event::Broadcast(broadcast, _) if &*broadcast.packet.json == "[\"load\"]");
     eventually("the load", || cluster.b.recorder.count(is_load) > 0).await;
     for number in 0..300 {
         let room = format!("room{number}");
@@ -395,7 +395,9 @@ async fn each_node_is_counted_once_and_listens_for_answers() {
     let mut channels: Vec<String> = cluster.redis_command(&["PUBSUB", "CHANNELS", "socket.io-*"]).await;
     channels.sort();
     let own = ["socket.io-response#/#nodeA_#", "socket.io-response#/#nodeB_#"];
-    assert_eq!(channels, ["socket.io-request#/#", "socket.io-response#/#", own[0], own[1]]);
+    let to_nodes = ["socket.io-broadgate#nodeA_#", "socket.io-broadgate#nodeB_#"];
+    let shared = ["socket.io-request#/#", "socket.io-response#/#"];
+    assert_eq!(channels, [to_nodes, shared, own].concat());
     let subscriptions: Vec<::redis::Value> =
         cluster.redis_command(&["PUBSUB", "NUMSUB", "socket.io-request#/#"]).await;
     assert_eq!(subscriptions[1], ::redis::Value::Int(2));
@@ -433,9 +435,9 @@ async fn a_room_is_unsubscribed_late() {
     cluster.b.join("news").await;
     cluster.b.leave("news");
     assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
-    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 5);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 6);
     cluster.eventually_channels(&["socket.io#/#"]).await;
-    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 5);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 6);
 
     cluster.b.join("news").await;
     cluster.a.publish(numbered(&["news"], 1)).await;
@@ -469,7 +471,7 @@ async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern() {
     cluster.a.publish(numbered(&["AAAsocketId0123456789"], 3)).await;
     cluster.settle().await;
     assert_eq!(cluster.b.recorder.json(), [r#"["message",1]"#, r#"["message",2]"#]);
-    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 5);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 6);
 }
 
 #[tokio::test]
@@ -521,7 +523,7 @@ async fn namespaces_and_prefixes_are_kept_apart() {
     let config =
         RedisConfig { namespaces: vec!["/".into(), "/chat".into()], ..redis_config(&server, "nodeB_", "B") };
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
-    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 10).await;
+    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 11).await;
     let in_chat = |json: &str| Broadcast { namespace: "/chat".into(), ..(*event(&[], &[], json)).clone() };
     let url = server.url();
     for (prefix, broadcast) in [("other", in_chat("[\"no\"]")), ("socket.io", in_chat("[\"yes\"]"))] {
@@ -539,5 +541,5 @@ async fn many_rooms_at_once_are_all_confirmed() {
         cluster.b.engine.subscribe(SHARD, &namespace, &Arc::from(format!("room{number}")));
     }
     eventually("all confirmations", || cluster.b.recorder.count(|_| true) == 20_000).await;
-    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_005);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_006);
 }

@@ -32,6 +32,7 @@ impl Setup {
             namespaces: vec!["/".into()],
             node_prefix: node_prefix.into(),
             requests: false,
+            always: Vec::new(),
             unsubscribe_delay_ms: DELAY_MS,
             max_idle: MAX_IDLE,
             command_timeout_ms: TIMEOUT_MS,
@@ -125,6 +126,7 @@ fn a_node_takes_part_in_requests_once_it_is_subscribed_to_them() {
         namespaces: vec!["/".into()],
         node_prefix: "".into(),
         requests: true,
+        always: Vec::new(),
         unsubscribe_delay_ms: DELAY_MS,
         max_idle: 10,
         command_timeout_ms: TIMEOUT_MS,
@@ -472,6 +474,7 @@ impl Model {
             Target::Requests { .. } => "requests".to_owned(),
             Target::Responses { .. } => "responses".to_owned(),
             Target::OwnResponses { .. } => "own responses".to_owned(),
+            Target::NodeMessages => "node messages".to_owned(),
             Target::Room { room, .. } => room.to_string(),
         }
     }

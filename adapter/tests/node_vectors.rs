@@ -2,7 +2,7 @@
 //! read as Node reads them, and written byte by byte the same.
 
 use broadgate_adapter::{
-    Broadcast, EventPacket, Flags,
+    Broadcast, EventPacket, Flags, Origin,
     wire::{Channels, Inbound, Limits, decode_tuple, encode_tuple},
 };
 use bytes::Bytes;
@@ -60,7 +60,12 @@ impl Vector {
 fn what_node_writes_is_read_as_node_reads_it() {
     for vector in Vector::all() {
         let inbound = decode_tuple(&bytes_of(&vector.hex), "mine", &vector.nsp, &Limits::default());
-        assert_eq!(inbound.expect(&vector.name), Inbound::Broadcast(vector.broadcast()), "{}", vector.name);
+        assert_eq!(
+            inbound.expect(&vector.name),
+            Inbound::Broadcast(vector.broadcast(), Origin::of(&vector.uid)),
+            "{}",
+            vector.name
+        );
     }
 }
 

@@ -67,7 +67,7 @@ proptest! {
     fn a_broadcast_survives_the_wire(sent in broadcast()) {
         let payload = encode_tuple("sender", &sent, &Limits::default()).expect("it is valid");
         let received = decode_tuple(&payload, "receiver", "/chat", &Limits::default());
-        let Ok(Inbound::Broadcast(received)) = received else { panic!("{received:?}") };
+        let Ok(Inbound::Broadcast(received, _)) = received else { panic!("{received:?}") };
         let value = |packet: &EventPacket| serde_json::from_str::<Value>(&packet.json).expect("valid JSON");
         prop_assert_eq!(value(&received.packet), value(&sent.packet));
         prop_assert_eq!(&received.packet.attachments, &sent.packet.attachments);
@@ -108,7 +108,7 @@ fn check_any(payload: &[u8]) {
     for room in [None, Some("room")] {
         let channel = ChannelName { namespace: "/", room };
         let inbound: Result<Inbound, DecodeError> = decode(payload, "own", channel, &Limits::default());
-        let Ok(Inbound::Broadcast(broadcast)) = inbound else { continue };
+        let Ok(Inbound::Broadcast(broadcast, _)) = inbound else { continue };
         let items: Vec<&RawValue> = serde_json::from_str(&broadcast.packet.json).expect("valid JSON");
         assert!(serde_json::from_str::<String>(items[0].get()).is_ok(), "the name is text");
         // JSON allows numbers and escapes that Rust has no values for: 1e999, half of a surrogate pair.

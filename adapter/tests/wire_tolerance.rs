@@ -28,7 +28,7 @@ fn with_options(opts: &[u8]) -> Vec<u8> {
 
 fn read(payload: &[u8]) -> Result<Broadcast, DecodeError> {
     match decode(payload, "own", EVERYONE, &Limits::default())? {
-        Inbound::Broadcast(broadcast) => Ok(broadcast),
+        Inbound::Broadcast(broadcast, _) => Ok(broadcast),
         other => panic!("{other:?}"),
     }
 }
@@ -186,10 +186,10 @@ fn the_packets_namespace_must_be_the_channels() {
         (b"\xa5/chat", "/", false),
         (b"\xa1/", "/chat", false),
     ] {
-        assert_eq!(matches!(read(nsp, namespace), Inbound::Broadcast(_)), delivered, "{namespace}");
+        assert_eq!(matches!(read(nsp, namespace), Inbound::Broadcast(..)), delivered, "{namespace}");
     }
     let without = decode_tuple(&with_options(b"\x80"), "own", "/chat", &Limits::default());
-    assert!(matches!(without, Ok(Inbound::Broadcast(_))), "it names none");
+    assert!(matches!(without, Ok(Inbound::Broadcast(..))), "it names none");
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn deep_nesting_is_an_error_and_no_crash() {
 #[test]
 fn the_plain_json_form() {
     let read = |channel, text: &str| match decode(text.as_bytes(), "own", channel, &Limits::default()) {
-        Ok(Inbound::Broadcast(broadcast)) => Ok(broadcast),
+        Ok(Inbound::Broadcast(broadcast, _)) => Ok(broadcast),
         Ok(other) => panic!("{other:?}"),
         Err(error) => Err(error.to_string()),
     };
@@ -455,7 +455,7 @@ fn what_a_peer_would_refuse_is_not_written() {
     let write = |json: &str, attachments: &[&[u8]], rooms: &[&str]| {
         let written = encode_tuple("x", &event(json, attachments, rooms), &limits)?;
         let read = decode_tuple(&written, "own", "/", &limits);
-        assert!(matches!(read, Ok(Inbound::Broadcast(_))), "{json}: {read:?}");
+        assert!(matches!(read, Ok(Inbound::Broadcast(..))), "{json}: {read:?}");
         Ok::<_, EncodeError>(())
     };
     let two = r#"["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#;

@@ -127,7 +127,8 @@ fn start_engine(
 ) -> anyhow::Result<Arc<dyn Engine>> {
     match &settings.adapter {
         AdapterSettings::Memory => {
-            Ok(MemoryEngine::start(&MemoryBus::with_limits(message_limits(settings)), sink))
+            let bus = MemoryBus::with_limits(message_limits(settings));
+            Ok(MemoryEngine::start(&bus, node.as_str(), sink))
         }
         AdapterSettings::Redis(redis) => {
             let config = redis_config(settings, redis, node);

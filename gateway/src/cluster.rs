@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use broadgate_adapter::{Request, RequestKind, Responder, Response, SocketDetails};
+use broadgate_adapter::{Origin, Request, RequestKind, Responder, Response, SocketDetails};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
@@ -65,20 +65,20 @@ impl Gatherer {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(crate) fn take(self: &Arc<Self>, request: Arc<Request>, responder: Responder) {
+    pub(crate) fn take(self: &Arc<Self>, request: Arc<Request>, responder: Responder, origin: Origin) {
         // A node has no listeners for events between servers, but whoever waits for it is answered.
         if matches!(request.kind, RequestKind::ServerSideEmit { .. }) {
             return responder.respond(Response::ServerSideAck(None));
         }
         if !responder.wants_answer() {
-            return drop(self.send(&request, &responder));
+            return drop(self.send(&request, &responder, origin));
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return answer(&request, &responder, Gathered::default());
         };
         // Now, and not in the task: what is published after the request must not overtake it.
-        let answers = self.send(&request, &responder);
+        let answers = self.send(&request, &responder, origin);
         let gatherer = Arc::clone(self);
         tokio::spawn(async move {
             let gathered = gatherer.gather(answers).await;
@@ -89,11 +89,16 @@ impl Gatherer {
 
     /// The answer of this node's own sockets.
     pub(crate) async fn ask(&self, request: &Arc<Request>) -> Gathered {
-        self.gather(self.send(request, &Responder::default())).await
+        self.gather(self.send(request, &Responder::default(), Origin::UNKNOWN)).await
     }
 
-    fn send(&self, request: &Arc<Request>, responder: &Responder) -> Vec<oneshot::Receiver<ShardAnswer>> {
-        self.shards.iter().map(|inbox| send_request(inbox, request, responder)).collect()
+    fn send(
+        &self,
+        request: &Arc<Request>,
+        responder: &Responder,
+        origin: Origin,
+    ) -> Vec<oneshot::Receiver<ShardAnswer>> {
+        self.shards.iter().map(|inbox| send_request(inbox, request, responder, origin)).collect()
     }
 
     async fn gather(&self, answers: Vec<oneshot::Receiver<ShardAnswer>>) -> Gathered {
@@ -159,7 +164,7 @@ mod tests {
         drop(mailboxes);
         let gatherer = Arc::new(Gatherer::new(inboxes));
         let (responder, mut responses) = responder();
-        gatherer.take(fetch(), responder);
+        gatherer.take(fetch(), responder, Origin::UNKNOWN);
         assert_eq!(responses.recv().await, Some(Response::Fetched(Vec::new())));
         assert_eq!(gatherer.counters.partial.load(Ordering::Relaxed), 1);
     }
@@ -169,7 +174,7 @@ mod tests {
         let (inboxes, _mailboxes) = inboxes(2, 1 << 20);
         let gatherer = Arc::new(Gatherer::new(inboxes));
         let (responder, mut responses) = responder();
-        gatherer.take(fetch(), responder);
+        gatherer.take(fetch(), responder, Origin::UNKNOWN);
         assert_eq!(gatherer.gathering(), 1);
         assert_eq!(responses.recv().await, Some(Response::Fetched(Vec::new())));
     }
@@ -181,7 +186,7 @@ mod tests {
         let all = u32::try_from(MAX_GATHERING).unwrap();
         let _places = gatherer.places.try_acquire_many(all).unwrap();
         let (responder, mut responses) = responder();
-        gatherer.take(fetch(), responder);
+        gatherer.take(fetch(), responder, Origin::UNKNOWN);
         assert_eq!(responses.try_recv(), Ok(Response::Fetched(Vec::new())));
         assert_eq!(gatherer.counters.refused.load(Ordering::Relaxed), 1);
     }
@@ -192,7 +197,7 @@ mod tests {
         let gatherer = Arc::new(Gatherer::new(inboxes));
         let (responder, mut responses) = responder();
         let kind = RequestKind::ServerSideEmit { data: "[\"hello\"]".into() };
-        gatherer.take(Arc::new(Request { namespace: "/".into(), kind }), responder);
+        gatherer.take(Arc::new(Request { namespace: "/".into(), kind }), responder, Origin::UNKNOWN);
         assert_eq!(responses.try_recv(), Ok(Response::ServerSideAck(None)));
     }
 }

@@ -30,13 +30,13 @@ pub(crate) struct ShardSink {
 impl EventSink for ShardSink {
     fn deliver(&self, event: Event) {
         match event {
-            Event::Broadcast(broadcast) => {
+            Event::Broadcast(broadcast, origin) => {
                 for inbox in self.shards.iter() {
                     // One that does not fit is counted by the inbox.
-                    let _taken = send_broadcast(inbox, &broadcast);
+                    let _taken = send_broadcast(inbox, &broadcast, origin);
                 }
             }
-            Event::Request(request, responder) => self.gatherer.take(request, responder),
+            Event::Request(request, responder, origin) => self.gatherer.take(request, responder, origin),
             Event::Subscribed { subscriber, namespace, room } => {
                 if let Some(inbox) = self.shards.get(usize::from(subscriber.0)) {
                     inbox.send(EngineMessage::Application(HubMessage::Subscribed { namespace, room }));
@@ -48,7 +48,8 @@ impl EventSink for ShardSink {
                     inbox.send(EngineMessage::Application(HubMessage::LinkLost));
                 }
             }
-            Event::Gap { .. } => {}
+            // Nodes do not send to each other yet.
+            Event::Gap { .. } | Event::NodeMessage { .. } => {}
         }
     }
 }

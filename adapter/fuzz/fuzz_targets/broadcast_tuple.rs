@@ -7,11 +7,11 @@ use serde_json::Value;
 
 fuzz_target!(|payload: &[u8]| {
     let limits = Limits::default();
-    let Ok(Inbound::Broadcast(first)) = decode_tuple(payload, "own", "/", &limits) else { return };
+    let Ok(Inbound::Broadcast(first, _)) = decode_tuple(payload, "own", "/", &limits) else { return };
     let json = |text: &str| serde_json::from_str::<Value>(text).expect("valid JSON");
     json(&first.packet.json);
     let sent_on = encode_tuple("next", &first, &limits).expect("it can be sent on");
-    let Ok(Inbound::Broadcast(second)) = decode_tuple(&sent_on, "own", "/", &limits) else {
+    let Ok(Inbound::Broadcast(second, _)) = decode_tuple(&sent_on, "own", "/", &limits) else {
         panic!("what was sent on can't be read");
     };
     assert_eq!(second.packet.attachments, first.packet.attachments);

@@ -40,6 +40,8 @@ pub struct InterestConfig {
     pub node_prefix: Box<str>,
     /// Does the node take part in requests? It is counted as a node by others from then on, and must answer.
     pub requests: bool,
+    /// What else is wanted as long as the node runs.
+    pub always: Vec<Target>,
     /// How long a room stays subscribed after the last one left. It may be up to twice that where it flaps.
     pub unsubscribe_delay_ms: u64,
     /// Rooms that may stay subscribed so; beyond it, those that were left first are unsubscribed at once.
@@ -116,7 +118,8 @@ impl Interest {
     /// Nothing but the namespaces of `config` is wanted, and the link is down.
     #[must_use]
     pub fn new(config: InterestConfig) -> Self {
-        let mut entries = HashMap::new();
+        let mut entries: HashMap<_, _> =
+            config.always.iter().map(|target| (target.clone(), Entry::always())).collect();
         for namespace in &config.namespaces {
             let mut always = |target| entries.insert(target, Entry::always());
             always(Target::Everyone { namespace: Arc::clone(namespace) });
@@ -405,7 +408,8 @@ impl Interest {
             Target::Everyone { .. }
             | Target::Requests { .. }
             | Target::Responses { .. }
-            | Target::OwnResponses { .. } => {}
+            | Target::OwnResponses { .. }
+            | Target::NodeMessages => {}
         }
         self.was_base_confirmed |= self.is_base_confirmed();
         if after_outage {

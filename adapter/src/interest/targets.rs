@@ -30,6 +30,8 @@ pub enum Target {
         /// With its slash.
         namespace: Arc<str>,
     },
+    /// The channel of messages to this node.
+    NodeMessages,
     /// The channel of one room.
     Room {
         /// With its slash.
@@ -40,19 +42,6 @@ pub enum Target {
 }
 
 impl Target {
-    /// The namespace, with its slash.
-    #[must_use]
-    pub fn namespace(&self) -> &Arc<str> {
-        match self {
-            Self::Everyone { namespace }
-            | Self::OwnRooms { namespace }
-            | Self::Requests { namespace }
-            | Self::Responses { namespace }
-            | Self::OwnResponses { namespace }
-            | Self::Room { namespace, .. } => namespace,
-        }
-    }
-
     pub(super) fn subscribe_verb(&self) -> Verb {
         match self {
             Self::OwnRooms { .. } => Verb::SubscribePatterns,
@@ -60,6 +49,7 @@ impl Target {
             | Self::Requests { .. }
             | Self::Responses { .. }
             | Self::OwnResponses { .. }
+            | Self::NodeMessages
             | Self::Room { .. } => Verb::Subscribe,
         }
     }

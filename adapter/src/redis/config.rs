@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{emitter::EMITTER_UID, wire::Limits};
+use crate::{is_node_name, wire::Limits};
 
 /// Settings of the Redis engine. [`RedisConfig::new`] fills in what has a sensible default.
 #[derive(Clone)]
@@ -11,7 +11,8 @@ pub struct RedisConfig {
     pub url: String,
     /// What all channels start with; `key` in Node's adapter and emitter.
     pub prefix: String,
-    /// Names this node in what it publishes, so that it knows its own messages; 6 characters by custom.
+    /// The node's name, see [`is_node_name`]: in what it publishes, so that it knows its own messages, and in the channel
+    /// by which others send to it.
     pub uid: String,
     /// What the ids of this node's sockets start with: one pattern serves the unicasts to all of them. Empty: none.
     pub node_prefix: String,
@@ -75,7 +76,7 @@ impl RedisConfig {
         if self.prefix.contains('#') {
             return Err(StartError::Prefix);
         }
-        if self.uid.is_empty() || self.uid == EMITTER_UID {
+        if !is_node_name(&self.uid) {
             return Err(StartError::Uid);
         }
         Ok(())
@@ -107,8 +108,8 @@ pub enum StartError {
     /// Its channels would be mistaken for those of another namespace.
     #[error("the namespace {0:?} must start with / and not contain #")]
     Namespace(String),
-    /// The node would take the messages of others for its own.
-    #[error("the uid must not be empty or \"emitter\"")]
+    /// The node would take the messages of others for its own, or could not be sent to.
+    #[error("the uid must be 1 to 32 letters, digits, - or _, and not \"emitter\"")]
     Uid,
     /// Its channels would be mistaken for those of another prefix.
     #[error("the prefix must not contain #")]

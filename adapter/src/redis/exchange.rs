@@ -9,9 +9,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Clock, log_bound::LogBound, publish::PublishQueue};
+use super::{
+    Clock,
+    link::Outbound,
+    log_bound::LogBound,
+    publish::{PublishQueue, Traffic},
+};
 use crate::{
-    Answers, Event, EventSink, PublishError, Request, RequestError, Responder, Response,
+    Answers, Event, EventSink, Origin, PublishError, Request, RequestError, Responder, Response,
     counters::Counters,
     requests::PendingRequests,
     wire::{
@@ -59,7 +64,8 @@ impl Exchange {
             Some(id) => self.responder(namespace, id),
             None => Responder::default(),
         };
-        self.sink.deliver(Event::Request(Arc::new(incoming.request), responder));
+        let origin = incoming.uid.as_deref().map_or(Origin::UNKNOWN, Origin::of);
+        self.sink.deliver(Event::Request(Arc::new(incoming.request), responder, origin));
         Ok(())
     }
 
@@ -88,7 +94,7 @@ impl Exchange {
                 );
             }
         }
-        match self.queue.push(channel, encoded.payload) {
+        match self.queue.push(Outbound::new(channel, encoded.payload), Traffic::Published) {
             Ok(_published) => self.counters.responses_sent.increment(),
             Err(_) => self.counters.responses_failed.increment(),
         }
@@ -125,7 +131,8 @@ impl Exchange {
         request: &Request,
         payload: Vec<u8>,
     ) -> Result<super::publish::Published, PublishError> {
-        let published = self.queue.push(self.channels.requests(&request.namespace), payload)?;
+        let outbound = Outbound::new(self.channels.requests(&request.namespace), payload);
+        let published = self.queue.push(outbound, Traffic::Published)?;
         self.counters.requests_sent[usize::from(request.kind.number())].increment();
         Ok(published)
     }

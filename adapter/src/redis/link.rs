@@ -20,6 +20,20 @@ pub(crate) struct Server {
     client: Client,
 }
 
+/// A message for one channel; or for two at one place in the order of everything that the server takes.
+pub(crate) struct Outbound {
+    pub(crate) channel: String,
+    pub(crate) and_channel: Option<String>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Outbound {
+    /// For one channel.
+    pub(crate) fn new(channel: String, payload: Vec<u8>) -> Self {
+        Self { channel, and_channel: None, payload }
+    }
+}
+
 /// Why a command has no answer. Holds no secret: the driver's errors name neither user nor password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -92,24 +106,39 @@ impl Link {
         self.lost.notified().await;
     }
 
-    /// Publishes a batch in one write. For each message the number of subscriptions that got it, or why the server
-    /// refused it.
-    pub(crate) async fn publish(
+    /// Publishes a batch in one write. For each message the number of subscriptions of its (first) channel, or why
+    /// the server refused it.
+    pub(crate) async fn publish<'p>(
         &mut self,
-        messages: impl ExactSizeIterator<Item = (&str, &[u8])>,
+        messages: impl Iterator<Item = &'p Outbound> + Clone,
     ) -> Result<Vec<Result<u64, String>>, LinkError> {
-        let count = messages.len();
-        let mut pipeline = ::redis::Pipeline::with_capacity(count);
-        for (channel, payload) in messages {
-            pipeline.cmd("PUBLISH").arg(channel).arg(payload);
+        let mut pipeline = ::redis::Pipeline::new();
+        for Outbound { channel, and_channel, payload } in messages.clone() {
+            match and_channel {
+                None => {
+                    pipeline.cmd("PUBLISH").arg(channel).arg(payload);
+                }
+                Some(and_channel) => {
+                    pipeline.cmd("MULTI");
+                    pipeline.cmd("PUBLISH").arg(channel).arg(payload);
+                    pipeline.cmd("PUBLISH").arg(and_channel).arg(payload);
+                    pipeline.cmd("EXEC");
+                }
+            }
         }
-        let answers = self.connection.send_packed_commands(&pipeline, 0, count).await?;
-        let answer = |answer| match answer {
-            Value::Int(subscriptions) => Ok(subscriptions.unsigned_abs()),
-            Value::ServerError(error) => Err(error.to_string()),
-            _ => Err("an answer that is no number".to_owned()),
+        let count = pipeline.len();
+        let mut answers = self.connection.send_packed_commands(&pipeline, 0, count).await?.into_iter();
+        let answer_to = |outbound: &Outbound| match outbound.and_channel {
+            None => answers.next().map_or_else(no_number, subscriptions),
+            // What MULTI and the commands inside say comes again in the answer to EXEC, an error of them included.
+            Some(_) => match answers.nth(3) {
+                Some(Value::Array(of_each)) => {
+                    of_each.into_iter().next().map_or_else(no_number, subscriptions)
+                }
+                other => other.map_or_else(no_number, subscriptions),
+            },
         };
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(messages.map(answer_to).collect())
     }
 
     /// Resolves when the server has confirmed every channel.
@@ -150,6 +179,19 @@ impl Link {
             _ => Ok(()),
         }
     }
+}
+
+/// The answer to PUBLISH.
+fn subscriptions(answer: Value) -> Result<u64, String> {
+    match answer {
+        Value::Int(subscriptions) => Ok(subscriptions.unsigned_abs()),
+        Value::ServerError(error) => Err(error.to_string()),
+        _ => no_number(),
+    }
+}
+
+fn no_number() -> Result<u64, String> {
+    Err("an answer that is no number".to_owned())
 }
 
 impl From<RedisError> for LinkError {

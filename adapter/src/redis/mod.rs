@@ -26,24 +26,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use config::{RedisConfig, StartError};
-pub(crate) use link::Server;
+pub(crate) use link::{Outbound, Server};
 
 use crate::{
-    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, PublishError, Request,
-    RequestError, SubscriberId,
+    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeTargets, PublishError,
+    Request, RequestError, SendError, SubscriberId,
     counters::Counters,
-    interest::{Interest, InterestConfig, Subscription},
+    interest::{Interest, InterestConfig, Subscription, Target},
     wire::{self, Channels, Limits},
 };
 use connector::Connector;
 use exchange::Exchange;
+
 use link_log::LinkLog;
 use log_bound::LogBound;
-use publish::{PublishQueue, Publisher};
+use publish::{PublishQueue, Publisher, Traffic};
 use receive::Receiver;
 use subscribe::{Subscriber, Subscriptions};
 
@@ -153,7 +155,20 @@ impl RedisEngine {
         let payload = wire::encode_tuple(&self.uid, broadcast, &self.limits)
             .map_err(|error| PublishError::Invalid(error.to_string()))?;
         let channel = self.channels.publish(&broadcast.namespace, &broadcast.rooms);
-        self.queue.push(channel, payload)
+        self.queue.push(Outbound::new(channel, payload), Traffic::Published)
+    }
+
+    fn enqueue_message(&self, to: NodeTargets<'_>, payload: Bytes) -> Result<publish::Published, SendError> {
+        let limit = self.limits.max_message_bytes;
+        if payload.len() > limit {
+            return Err(SendError::TooLarge { limit });
+        }
+        let outbound = Outbound {
+            channel: self.channels.node(to.first()),
+            and_channel: to.second().map(|name| self.channels.node(name)),
+            payload: payload.into(),
+        };
+        Ok(self.queue.push(outbound, Traffic::NodeMessage)?)
     }
 }
 
@@ -161,7 +176,24 @@ impl Engine for RedisEngine {
     fn publish(&self, broadcast: Arc<Broadcast>) -> EngineFuture<Result<(), PublishError>> {
         match self.enqueue(&broadcast) {
             // A dropped answer means that the link broke.
-            Ok(published) => Box::pin(async move { published.await.unwrap_or(Err(PublishError::LinkDown)) }),
+            Ok(published) => {
+                Box::pin(async move { published.await.unwrap_or(Err(PublishError::LinkDown)).map(drop) })
+            }
+            Err(error) => {
+                self.counters.publish_failed.increment();
+                Box::pin(ready(Err(error)))
+            }
+        }
+    }
+
+    fn send(&self, to: NodeTargets<'_>, payload: Bytes) -> EngineFuture<Result<(), SendError>> {
+        match self.enqueue_message(to, payload) {
+            Ok(sent) => Box::pin(async move {
+                match sent.await.unwrap_or(Err(PublishError::LinkDown)) {
+                    Ok(0) => Err(SendError::NoSuchNode),
+                    sent => Ok(sent.map(drop)?),
+                }
+            }),
             Err(error) => {
                 self.counters.publish_failed.increment();
                 Box::pin(ready(Err(error)))
@@ -186,7 +218,7 @@ impl Engine for RedisEngine {
         match self.exchange.command(&request) {
             Ok(published) => Box::pin(async move {
                 let published = published.await.unwrap_or(Err(PublishError::LinkDown));
-                published.map(|()| Answers::default()).map_err(|error| failed(error.into()))
+                published.map(|_| Answers::default()).map_err(|error| failed(error.into()))
             }),
             Err(error) => Box::pin(ready(Err(failed(error)))),
         }
@@ -247,6 +279,7 @@ fn interest_config(config: &RedisConfig) -> InterestConfig {
         namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
         node_prefix: config.node_prefix.as_str().into(),
         requests: true,
+        always: vec![Target::NodeMessages],
         unsubscribe_delay_ms: setting_ms(config.unsubscribe_delay),
         max_idle: config.max_idle_subscriptions,
         command_timeout_ms: setting_ms(config.subscribe_timeout),

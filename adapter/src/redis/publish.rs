@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     Ended,
     connector::Connector,
-    link::{Link, LinkError},
+    link::{Link, LinkError, Outbound},
 };
 use crate::{PublishError, counters::Counters};
 
@@ -33,27 +33,46 @@ const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// Batches whose answers are awaited.
 const MAX_BATCHES_IN_FLIGHT: usize = 32;
 
-/// Answer to one publish.
-pub(super) type Published = oneshot::Receiver<Result<(), PublishError>>;
+/// Answer to one publish: how many subscriptions got it.
+pub(super) type Published = oneshot::Receiver<Result<u64, PublishError>>;
+
+/// What a message is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Broadcasts, requests, answers.
+    Published,
+    /// To one or two nodes.
+    NodeMessage,
+}
+
+impl Traffic {
+    fn count(self, counters: &Counters, result: &Result<u64, PublishError>) {
+        let figure = match (self, result) {
+            (_, Err(_)) => &counters.publish_failed,
+            (Self::Published, Ok(_)) => &counters.published,
+            (Self::NodeMessage, Ok(0)) => &counters.node_messages_unreachable,
+            (Self::NodeMessage, Ok(_)) => &counters.node_messages_sent,
+        };
+        figure.increment();
+    }
+}
 
 /// A message that is queued or in flight; counted as failed when it is dropped without an answer.
 struct Message {
-    channel: String,
-    payload: Vec<u8>,
-    answer: Option<oneshot::Sender<Result<(), PublishError>>>,
+    outbound: Outbound,
+    traffic: Traffic,
+    answer: Option<oneshot::Sender<Result<u64, PublishError>>>,
     totals: Arc<Totals>,
 }
 
 impl Message {
     fn bytes(&self) -> usize {
-        message_bytes(&self.channel, &self.payload)
+        message_bytes(&self.outbound)
     }
 
-    fn answer(mut self, result: Result<(), PublishError>) {
+    fn answer(mut self, result: Result<u64, PublishError>) {
         let Some(answer) = self.answer.take() else { return };
-        let counters = &self.totals.counters;
-        let figure = if result.is_ok() { &counters.published } else { &counters.publish_failed };
-        figure.increment();
+        self.traffic.count(&self.totals.counters, &result);
         // The caller may not wait for it.
         let _ = answer.send(result);
     }
@@ -68,8 +87,11 @@ impl Drop for Message {
     }
 }
 
-fn message_bytes(channel: &str, payload: &[u8]) -> usize {
-    channel.len() + payload.len() + MESSAGE_OVERHEAD_BYTES
+fn message_bytes(Outbound { channel, and_channel, payload }: &Outbound) -> usize {
+    let copies = 1 + usize::from(and_channel.is_some());
+    copies * (payload.len() + MESSAGE_OVERHEAD_BYTES)
+        + channel.len()
+        + and_channel.as_ref().map_or(0, String::len)
 }
 
 /// What every message counts in.
@@ -113,12 +135,12 @@ impl PublishQueue {
     }
 
     /// Queues a message, or says at once why not.
-    pub(super) fn push(&self, channel: String, payload: Vec<u8>) -> Result<Published, PublishError> {
+    pub(super) fn push(&self, outbound: Outbound, traffic: Traffic) -> Result<Published, PublishError> {
         let mut state = self.state.lock();
         if !state.link_up {
             return Err(PublishError::LinkDown);
         }
-        let bytes = message_bytes(&channel, &payload);
+        let bytes = message_bytes(&outbound);
         // Only pushes add, and they hold the lock.
         if self.totals.bytes.load(Ordering::Relaxed).saturating_add(bytes) > self.max_bytes {
             return Err(PublishError::QueueFull);
@@ -126,7 +148,7 @@ impl PublishQueue {
         self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
         let (answer, published) = oneshot::channel();
         let totals = Arc::clone(&self.totals);
-        state.messages.push_back(Message { channel, payload, answer: Some(answer), totals });
+        state.messages.push_back(Message { outbound, traffic, answer: Some(answer), totals });
         drop(state);
         self.filled.notify_one();
         Ok(published)
@@ -238,11 +260,10 @@ fn start(
 }
 
 async fn send_batch(mut link: Link, batch: Vec<Message>, timeout: Duration) -> Answer {
-    let messages = batch.iter().map(|message| (message.channel.as_str(), message.payload.as_slice()));
-    match link.publish(messages).await {
+    match link.publish(batch.iter().map(|message| &message.outbound)).await {
         Ok(answers) => {
             for (message, answer) in batch.into_iter().zip(answers) {
-                message.answer(answer.map(|_| ()).map_err(PublishError::Refused));
+                message.answer(answer.map_err(PublishError::Refused));
             }
             Ok(())
         }

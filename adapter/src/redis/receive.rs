@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::warn;
 
@@ -9,7 +10,7 @@ use super::{Clock, exchange::Exchange, log_bound::LogBound};
 use crate::{
     Event, EventSink,
     counters::Counters,
-    wire::{self, ChannelName, Channels, DecodeError, Inbound, Limits, RequestChannel},
+    wire::{self, ChannelName, Channels, DecodeError, Inbound, Limits, NodeChannel, RequestChannel},
 };
 
 /// Decodes what arrives and hands it to the sink.
@@ -41,15 +42,27 @@ impl Receiver {
         match self.channels.parse_request(channel) {
             Some(RequestChannel::Requests(namespace)) => self.exchange.on_request(namespace, payload),
             Some(RequestChannel::Responses(_)) => self.exchange.on_response(payload),
+            None => self.on_node_channel(channel, payload),
+        }
+    }
+
+    fn on_node_channel(&self, channel: &str, payload: &[u8]) -> Result<(), DecodeError> {
+        match self.channels.parse_node(channel) {
+            Some(NodeChannel::To(_)) => {
+                DecodeError::check_message_bytes(payload, &self.limits)?;
+                self.counters.node_messages_received.increment();
+                self.sink.deliver(Event::NodeMessage { payload: Bytes::copy_from_slice(payload) });
+                Ok(())
+            }
             None => Err(DecodeError::Channel("it must end with #")),
         }
     }
 
     fn on_broadcast(&self, name: ChannelName<'_>, payload: &[u8]) -> Result<(), DecodeError> {
         match wire::decode(payload, &self.uid, name, &self.limits)? {
-            Inbound::Broadcast(broadcast) => {
+            Inbound::Broadcast(broadcast, origin) => {
                 self.counters.received.increment();
-                self.sink.deliver(Event::Broadcast(Arc::new(broadcast)));
+                self.sink.deliver(Event::Broadcast(Arc::new(broadcast), origin));
             }
             Inbound::Own => self.counters.skipped_own.increment(),
             Inbound::OtherNamespace => {}

@@ -148,6 +148,7 @@ impl Subscriber {
             Target::OwnResponses { namespace } => {
                 self.channels.responses_to(namespace, &self.receiver.exchange.uid)
             }
+            Target::NodeMessages => self.channels.node(&self.receiver.uid),
             Target::Room { namespace, room } => self.channels.room(namespace, room),
         }
     }

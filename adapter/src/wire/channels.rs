@@ -1,4 +1,6 @@
-//! Names of the Redis channels (wire.md 3.1).
+//! Names of the Redis channels (wire.md 3.1), and of those between Broadgate's own nodes.
+
+use crate::is_node_name;
 
 /// The channels of all namespaces under one prefix (Node calls it `key`; default `socket.io`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,13 @@ pub enum RequestChannel<'c> {
     Requests(&'c str),
     /// Answers in a namespace; to all, or to one node.
     Responses(&'c str),
+}
+
+/// What a channel of Broadgate's own nodes is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeChannel<'c> {
+    /// Messages to the node of this name.
+    To(&'c str),
 }
 
 impl Channels {
@@ -102,6 +111,20 @@ impl Channels {
         Some(RequestChannel::Responses(namespace))
     }
 
+    /// Messages to one node: `socket.io-broadgate#aB3-_#`. No pattern of a Node.js adapter (`socket.io#/#*`) matches it,
+    /// and none counts its subscribers.
+    #[must_use]
+    pub fn node(&self, name: &str) -> String {
+        format!("{}-broadgate#{name}#", self.prefix)
+    }
+
+    /// Takes the name of a channel of Broadgate's own nodes apart; `None` if it is not one under this prefix.
+    #[must_use]
+    pub fn parse_node<'c>(&self, channel: &'c str) -> Option<NodeChannel<'c>> {
+        let rest = channel.strip_prefix(&*self.prefix)?.strip_prefix("-broadgate#")?;
+        rest.strip_suffix('#').filter(|name| is_node_name(name)).map(NodeChannel::To)
+    }
+
     fn join(&self, parts: &[&str]) -> String {
         let bytes = self.prefix.len() + 1 + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut name = String::with_capacity(bytes);
@@ -153,6 +176,26 @@ mod tests {
     fn glob_characters_in_a_pattern_stand_for_themselves() {
         let channels = Channels::new("a*b");
         assert_eq!(channels.rooms_starting_with("/x?[y]", "p\\"), r"a\*b#/x\?\[y\]#p\\*");
+    }
+
+    #[test]
+    fn the_channels_of_our_own_nodes_are_nobody_elses() {
+        let channels = Channels::new("socket.io");
+        assert_eq!(channels.node("aB3-_"), "socket.io-broadgate#aB3-_#");
+        for (channel, expected) in [
+            ("socket.io-broadgate#aB3-_#", Some(NodeChannel::To("aB3-_"))),
+            ("socket.io-broadgate#aB3-_", None),
+            ("socket.io-broadgate#a#b#", None),
+            ("socket.io-broadgate##", None),
+            ("socket.io#/#aB3-_#", None),
+            ("socket.io-request#/#", None),
+            ("other-broadgate#aB3-_#", None),
+        ] {
+            assert_eq!(channels.parse_node(channel), expected, "{channel}");
+            if expected.is_some() {
+                assert_eq!((channels.parse(channel), channels.parse_request(channel)), (None, None));
+            }
+        }
     }
 
     #[test]

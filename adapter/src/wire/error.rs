@@ -71,7 +71,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn check_message_bytes(payload: &[u8], limits: &Limits) -> Result<(), Self> {
+    pub(crate) fn check_message_bytes(payload: &[u8], limits: &Limits) -> Result<(), Self> {
         limits.check_message_bytes(payload.len())
     }
 }

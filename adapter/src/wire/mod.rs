@@ -14,13 +14,15 @@ mod to_json;
 mod to_msgpack;
 mod tuple;
 
-pub use channels::{ChannelName, Channels, RequestChannel};
+pub use channels::{ChannelName, Channels, NodeChannel, RequestChannel};
 pub use error::{DecodeError, EncodeError};
 pub use json_message::{decode_json_message, is_json_message};
 pub use limits::Limits;
 pub use requests::{InboundRequest, IncomingRequest, decode_request, encode_request};
 pub use responses::{EncodedResponse, decode_response, encode_response, response_request_id};
 pub use tuple::{Inbound, decode_tuple, encode_tuple};
+
+use crate::Origin;
 
 /// Reads whatever arrived on `channel`: the msgpack tuple or the plain JSON form.
 ///
@@ -33,7 +35,8 @@ pub fn decode(
     limits: &Limits,
 ) -> Result<Inbound, DecodeError> {
     if is_json_message(payload) {
-        return decode_json_message(payload, channel, limits).map(Inbound::Broadcast);
+        let broadcast = decode_json_message(payload, channel, limits)?;
+        return Ok(Inbound::Broadcast(broadcast, Origin::UNKNOWN));
     }
     decode_tuple(payload, own_uid, channel.namespace, limits)
 }

@@ -9,7 +9,7 @@ use super::{
     to_json,
     to_msgpack::{push_array_head, push_json, push_map_head, push_text},
 };
-use crate::{Broadcast, EventPacket, Flags};
+use crate::{Broadcast, EventPacket, Flags, Origin};
 
 const PACKET_TYPE_EVENT: u8 = 2;
 /// Old emitters send it for binary or for text outside ASCII, with the bytes inside; read as 2, both work.
@@ -23,7 +23,7 @@ pub enum Inbound {
     /// The packet names another namespace than the channel; Node ignores it, too.
     OtherNamespace,
     /// To be delivered.
-    Broadcast(Broadcast),
+    Broadcast(Broadcast, Origin),
 }
 
 /// Writes `broadcast` as the node `uid` publishes it, byte by byte what `@socket.io/redis-adapter` writes. Takes no more
@@ -93,11 +93,11 @@ pub fn decode_tuple(
         Token::Array(2) => return Err(DecodeError::Shape("two items are the form of socket.io-redis 0.x")),
         _ => return Err(DecodeError::Shape("an array of three is needed")),
     }
-    match reader.next()? {
+    let origin = match reader.next()? {
         Token::Text(uid) if uid == own_uid.as_bytes() => return Ok(Inbound::Own),
-        Token::Text(_) => {}
+        Token::Text(uid) => Origin::of_bytes(uid),
         _ => return Err(DecodeError::Shape("uid must be text")),
-    }
+    };
     let Some(packet) = read_packet(&mut reader, namespace, limits)? else {
         return Ok(Inbound::OtherNamespace);
     };
@@ -105,13 +105,14 @@ pub fn decode_tuple(
     if reader.remaining_bytes() > 0 {
         return Err(DecodeError::TrailingBytes(reader.remaining_bytes()));
     }
-    Ok(Inbound::Broadcast(Broadcast {
+    let broadcast = Broadcast {
         namespace: namespace.into(),
         rooms: options.rooms,
         except: options.except,
         flags: options.flags,
         packet,
-    }))
+    };
+    Ok(Inbound::Broadcast(broadcast, origin))
 }
 
 /// `None` if the packet is for another namespace.

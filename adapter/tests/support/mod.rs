@@ -35,7 +35,7 @@ impl Recorder {
         events
             .iter()
             .filter_map(|event| match event {
-                Event::Broadcast(broadcast) => Some(Arc::clone(broadcast)),
+                Event::Broadcast(broadcast, _) => Some(Arc::clone(broadcast)),
                 _ => None,
             })
             .collect()
@@ -52,7 +52,7 @@ impl Recorder {
         let mut events = self.events.lock();
         let place = events.iter().position(|event| matches!(event, Event::Request(..)));
         match events.remove(place.expect("it was seen")) {
-            Event::Request(request, responder) => (request, responder),
+            Event::Request(request, responder, _) => (request, responder),
             _ => unreachable!("the place is that of a request"),
         }
     }
@@ -60,6 +60,11 @@ impl Recorder {
     /// The events' JSON, in order.
     pub fn json(&self) -> Vec<String> {
         self.broadcasts().iter().map(|broadcast| broadcast.packet.json.to_string()).collect()
+    }
+
+    /// What is to be said of the events, in order.
+    pub fn map<T>(&self, say: impl Fn(&Event) -> Option<T>) -> Vec<T> {
+        self.events.lock().iter().filter_map(say).collect()
     }
 
     pub fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
@@ -88,7 +93,8 @@ impl Recorder {
     pub fn names(&self) -> Vec<&'static str> {
         let name = |event: &Event| match event {
             Event::Request(..) => "Request",
-            Event::Broadcast(_) => "Broadcast",
+            Event::Broadcast(..) => "Broadcast",
+            Event::NodeMessage { .. } => "NodeMessage",
             Event::Subscribed { .. } => "Subscribed",
             Event::LinkLost { .. } => "LinkLost",
             Event::Gap { .. } => "Gap",

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::binary_heap::PeekMut, sync::Arc};
 
-use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError};
+use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, Origin, PublishError};
 use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -287,9 +287,10 @@ impl Hub {
         }
         let delivered = self.deliver(io, std::slice::from_ref(&broadcast), Some(caller.session.index));
         let Some(ack_id) = caller.ack_id else {
+            let own = Origin::of(self.spec.node.as_str());
             for inbox in self.other_shards() {
                 // One that does not fit is counted by the inbox.
-                let _taken = send_broadcast(inbox, &broadcast);
+                let _taken = send_broadcast(inbox, &broadcast, own);
             }
             io.counters().publishes_ok.add(1);
             // Nobody waits for the answer; that it failed is counted by the engine.

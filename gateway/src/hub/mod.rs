@@ -19,7 +19,7 @@ pub use shard_hub::{Hub, HubMessage, HubSpec};
 
 use std::sync::Arc;
 
-use broadgate_adapter::{Broadcast, Request, RequestKind, Responder};
+use broadgate_adapter::{Broadcast, Origin, Request, RequestKind, Responder};
 use tokio::sync::oneshot;
 
 use crate::{engineio::EngineMessage, runtime::Inbox};
@@ -28,8 +28,12 @@ use crate::{engineio::EngineMessage, runtime::Inbox};
 const REQUEST_BYTES: usize = 256;
 
 /// Hands a broadcast to a shard; false where its inbox was full and the broadcast is lost there, which is counted.
-pub(crate) fn send_broadcast(inbox: &Inbox<EngineMessage<HubMessage>>, broadcast: &Arc<Broadcast>) -> bool {
-    let message = HubMessage::Broadcast(Arc::clone(broadcast));
+pub(crate) fn send_broadcast(
+    inbox: &Inbox<EngineMessage<HubMessage>>,
+    broadcast: &Arc<Broadcast>,
+    origin: Origin,
+) -> bool {
+    let message = HubMessage::Broadcast(Arc::clone(broadcast), origin);
     inbox.send_bounded(EngineMessage::Application(message), payload_bytes(broadcast)).is_ok()
 }
 
@@ -50,13 +54,14 @@ pub(crate) fn send_request(
     inbox: &Inbox<EngineMessage<HubMessage>>,
     request: &Arc<Request>,
     responder: &Responder,
+    origin: Origin,
 ) -> oneshot::Receiver<ShardAnswer> {
     let (reply, answer) = oneshot::channel();
     let bytes = match &request.kind {
         RequestKind::Broadcast { broadcast, .. } => payload_bytes(broadcast),
         _ => 0,
     };
-    let message = ShardRequest { request: Arc::clone(request), responder: responder.clone(), reply };
+    let message = ShardRequest { request: Arc::clone(request), responder: responder.clone(), origin, reply };
     let message = EngineMessage::Application(HubMessage::Request(message));
     let _taken = inbox.send_bounded(message, bytes + REQUEST_BYTES);
     answer

@@ -3,7 +3,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use broadgate_adapter::{Broadcast, Request, RequestKind, Responder, Response, SocketDetails, Targets};
+use broadgate_adapter::{
+    Broadcast, Origin, Request, RequestKind, Responder, Response, SocketDetails, Targets,
+};
 use broadgate_protocol::socketio::Packet;
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -22,6 +24,8 @@ pub struct ShardRequest {
     pub(crate) request: Arc<Request>,
     /// For what clients answer themselves.
     pub(crate) responder: Responder,
+    /// Who asks.
+    pub origin: Origin,
     /// For what this shard has to say.
     pub(crate) reply: oneshot::Sender<ShardAnswer>,
 }
@@ -40,7 +44,7 @@ pub(crate) enum ShardAnswer {
 impl Hub {
     /// Carries a request out.
     pub(super) fn on_request(&mut self, io: &mut EngineIo, request: ShardRequest, now_ms: u64) {
-        let ShardRequest { request, responder, reply } = request;
+        let ShardRequest { request, responder, reply, .. } = request;
         let Some(namespace) = self.namespace(&request.namespace) else { return };
         let answer = match &request.kind {
             RequestKind::Sockets { rooms } => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::body::Body;
-use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
+use broadgate_adapter::{Broadcast, Engine, Origin, PublishError, SubscriberId};
 use broadgate_protocol::socketio::{Assembler, DecodeLimits, Packet, PacketType, decode};
 use bytes::Bytes;
 use hyper::{Request, body::Incoming};
@@ -31,8 +31,8 @@ use crate::{
 
 /// What a shard's hub takes from other threads.
 pub enum HubMessage {
-    /// To be delivered to the members on this shard.
-    Broadcast(Arc<Broadcast>),
+    /// To be delivered to the members on this shard; who published it.
+    Broadcast(Arc<Broadcast>, Origin),
     /// The same, for a caller who wants to know how many sessions it was queued for.
     CountedBroadcast(Arc<Broadcast>, oneshot::Sender<usize>),
     /// What other nodes publish to the room arrives from now on.
@@ -386,13 +386,13 @@ impl Application for Hub {
     fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, now_ms: u64) {
         for message in messages.drain(..) {
             // Broadcasts are collected, so that those to the same room can go together; anything else waits for them.
-            if let HubMessage::Broadcast(broadcast) = message {
+            if let HubMessage::Broadcast(broadcast, _) = message {
                 self.broadcasts.push(broadcast);
                 continue;
             }
             self.deliver_all(io);
             match message {
-                HubMessage::Broadcast(_) => {}
+                HubMessage::Broadcast(..) => {}
                 HubMessage::CountedBroadcast(broadcast, reply) => {
                     let reached = self.deliver(io, &[broadcast], None);
                     // The caller went away; the message was delivered all the same.

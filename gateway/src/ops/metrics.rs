@@ -167,6 +167,18 @@ fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
         ),
         (
             labelled(
+                "broadgate_cluster_node_messages_total",
+                "Messages from one node to another: sent, received, or unreachable (the node was not there).",
+                "result",
+            ),
+            vec![
+                ("sent", metrics.node_messages_sent_total),
+                ("received", metrics.node_messages_received_total),
+                ("unreachable", metrics.node_messages_unreachable_total),
+            ],
+        ),
+        (
+            labelled(
                 "broadgate_cluster_gathered_total",
                 "Requests answered for all shards: complete, partial (a shard was late or full), or refused (too many).",
                 "result",
