@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Broadcast,
-    redis::{Outbound, Server, StartError},
+    redis::{Endpoint, EndpointError, LinkError, Outbound, RedisDriver, Timeouts},
     wire::{self, Channels, EncodeError, Limits},
 };
 
@@ -27,8 +27,8 @@ pub struct Publication {
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
     /// The URL can't be used.
-    #[error(transparent)]
-    Url(#[from] StartError),
+    #[error("the Redis URL can't be used: {0}")]
+    Url(#[from] EndpointError),
     /// The event can't be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -57,10 +57,11 @@ pub fn encode(prefix: &str, broadcast: &Broadcast) -> Result<Publication, Encode
 /// If the URL or the event is unusable, or Redis does not answer in time.
 pub async fn publish_once(url: &str, prefix: &str, broadcast: &Broadcast) -> Result<u64, EmitError> {
     let publication = encode(prefix, broadcast)?;
-    let connected = Server::parse(url)?.connect(TIMEOUT, Some(TIMEOUT), |_, _| {}).await;
-    let mut link = connected.map_err(|error| EmitError::Redis(error.to_string()))?;
+    let endpoint = Endpoint::parse(url)?;
+    let timeouts = Timeouts { connect: TIMEOUT, response: Some(TIMEOUT) };
+    let redis = |error: LinkError| EmitError::Redis(error.to_string());
+    let mut link = RedisDriver::default().connect(&endpoint, timeouts, |_, _| {}).await.map_err(redis)?;
     let message = Outbound::new(publication.channel, publication.payload);
-    let answers =
-        link.publish(std::iter::once(&message)).await.map_err(|error| EmitError::Redis(error.to_string()))?;
+    let answers = link.publish(std::iter::once(&message)).await.map_err(redis)?;
     answers.into_iter().next().unwrap_or(Ok(0)).map_err(EmitError::Redis)
 }

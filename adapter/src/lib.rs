@@ -40,4 +40,4 @@ pub use engine::{
 };
 pub use memory::{MemoryBus, MemoryEngine};
 pub use nodes::{MAX_NODE_NAME_BYTES, NodeTargets, Origin, SendError, is_node_name};
-pub use redis::{RedisConfig, RedisEngine, StartError};
+pub use redis::{RedisConfig, RedisDriver, RedisEngine, StartError};

@@ -11,7 +11,8 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId, wire::Limits,
+    Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId, redis::EndpointError,
+    wire::Limits,
 };
 use futures_util::FutureExt;
 use support::{DEADLINE, Recorder, event, eventually, join, log::Log, numbered, redis_server::RedisServer};
@@ -452,9 +453,15 @@ async fn settings_that_can_never_work_are_refused_at_the_start() {
     let valid = || RedisConfig::new("redis://127.0.0.1", "nodeA_", "A");
     let namespaces = |name: &str| RedisConfig { namespaces: vec![name.into()], ..valid() };
     for (config, expected) in [
-        (RedisConfig { url: "redis://:hiddenSecret@host:notAPort".into(), ..valid() }, StartError::Url),
-        (RedisConfig { url: "http://:hiddenSecret@host".into(), ..valid() }, StartError::Url),
-        (RedisConfig { url: String::new(), ..valid() }, StartError::Url),
+        (
+            RedisConfig { url: "redis://:hiddenSecret@host:notAPort".into(), ..valid() },
+            StartError::Url(EndpointError::Port),
+        ),
+        (
+            RedisConfig { url: "http://:hiddenSecret@host".into(), ..valid() },
+            StartError::Url(EndpointError::Scheme),
+        ),
+        (RedisConfig { url: String::new(), ..valid() }, StartError::Url(EndpointError::Scheme)),
         (RedisConfig { url: "rediss://:hiddenSecret@host".into(), ..valid() }, StartError::Tls),
         (RedisConfig { prefix: "a#b".into(), ..valid() }, StartError::Prefix),
         (RedisConfig { uid: "emitter".into(), ..valid() }, StartError::Uid),

@@ -325,8 +325,8 @@ fn a_fault_in_a_flag_is_told_with_the_flag() {
         Flags { listen: Some("8080".to_owned()), redis: Some("redis:6379".to_owned()), ..Flags::default() };
     let expected = [
         "--listen: server.listen: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080, found \"8080\"",
-        "--redis: adapter.redis.url: expected a URL such as redis://host:6379 or redis://user:password@host:6379 (it has \
-         no host)",
+        "--redis: adapter.redis.url: expected a URL such as redis://host:6379 or redis://user:password@host:6379 (it must \
+         begin with redis://, rediss://, unix:// or redis+unix://)",
     ];
     assert_eq!(errors(&Sources { flags, ..Sources::default() }), expected);
 }

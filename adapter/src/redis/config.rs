@@ -2,13 +2,19 @@
 
 use std::{fmt, time::Duration};
 
+use super::{
+    driver::RedisDriver,
+    endpoint::{Endpoint, EndpointError},
+};
 use crate::{is_node_name, wire::Limits};
 
 /// Settings of the Redis engine. [`RedisConfig::new`] fills in what has a sensible default.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host[:port]`. Pub/sub ignores the number of a database.
+    /// As [`Endpoint::parse`] takes it.
     pub url: String,
+    /// Which client library.
+    pub driver: RedisDriver,
     /// What all channels start with; `key` in Node's adapter and emitter.
     pub prefix: String,
     /// The node's name, see [`is_node_name`]: in what it publishes, so that it knows its own messages, and in the channel
@@ -49,6 +55,7 @@ impl RedisConfig {
     pub fn new(url: impl Into<String>, uid: impl Into<String>, node_prefix: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            driver: RedisDriver::default(),
             prefix: "socket.io".to_owned(),
             uid: uid.into(),
             node_prefix: node_prefix.into(),
@@ -65,6 +72,11 @@ impl RedisConfig {
             limits: Limits::default(),
             max_publish_queue_bytes: 64 << 20,
         }
+    }
+
+    pub(super) fn endpoint(&self) -> Result<Endpoint, StartError> {
+        let endpoint = Endpoint::parse(&self.url)?;
+        if endpoint.tls { Err(StartError::Tls) } else { Ok(endpoint) }
     }
 
     pub(super) fn check(&self) -> Result<(), StartError> {
@@ -88,6 +100,7 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("RedisConfig")
+            .field("driver", &self.driver)
             .field("prefix", &self.prefix)
             .field("uid", &self.uid)
             .field("node_prefix", &self.node_prefix)
@@ -100,8 +113,8 @@ impl fmt::Debug for RedisConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// The URL can't be used. Does not repeat it, as it may hold a password.
-    #[error("the Redis URL is not of the form redis://[user:password@]host[:port]")]
-    Url,
+    #[error("the Redis URL can't be used: {0}")]
+    Url(#[from] EndpointError),
     /// `rediss://` asks for TLS.
     #[error("the Redis URL asks for TLS (rediss://), which is not built in")]
     Tls,

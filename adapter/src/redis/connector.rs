@@ -1,20 +1,21 @@
 //! Makes one link again and again, for ever: owns when the next attempt is due, and what the log says about it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::{
     backoff::{Backoff, random},
-    link::{Link, Server},
+    driver::{Link, RedisDriver, Timeouts},
+    endpoint::Endpoint,
     link_log::LinkLog,
 };
 
 /// Of the publish or of the subscribe link.
 pub(super) struct Connector {
-    server: Server,
-    connect_timeout: Duration,
-    response_timeout: Option<Duration>,
+    driver: RedisDriver,
+    endpoint: Endpoint,
+    timeouts: Timeouts,
     shutdown: watch::Receiver<bool>,
     log: LinkLog,
     backoff: Backoff,
@@ -24,18 +25,17 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Without a `response_timeout`, whoever uses the link has deadlines of its own.
     pub(super) fn new(
-        server: Server,
-        connect_timeout: Duration,
-        response_timeout: Option<Duration>,
+        driver: RedisDriver,
+        endpoint: Endpoint,
+        timeouts: Timeouts,
         shutdown: watch::Receiver<bool>,
         log: LinkLog,
     ) -> Self {
         Self {
-            server,
-            connect_timeout,
-            response_timeout,
+            driver,
+            endpoint,
+            timeouts,
             shutdown,
             log,
             backoff: Backoff::new(),
@@ -57,9 +57,8 @@ impl Connector {
                     () = self.shutdown() => return None,
                 }
             }
-            let (connect_timeout, response_timeout) = (self.connect_timeout, self.response_timeout);
             let connected = tokio::select! {
-                link = self.server.connect(connect_timeout, response_timeout, on_message.clone()) => link,
+                link = self.driver.connect(&self.endpoint, self.timeouts, on_message.clone()) => link,
                 _ = self.shutdown.changed() => return None,
             };
             match connected {

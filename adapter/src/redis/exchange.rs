@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     Clock,
-    link::Outbound,
+    driver::Outbound,
     log_bound::LogBound,
     publish::{PublishQueue, Traffic},
 };

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::{Clock, link::LinkError, log_bound::LogBound};
+use super::{Clock, driver::LinkError, log_bound::LogBound};
 
 /// Losses and attempts to connect that failed: a few lines at first, then one now and then.
 const MAX_FAILURES_LOGGED: u32 = 3;

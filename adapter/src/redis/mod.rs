@@ -2,15 +2,16 @@
 //! version 6 or newer (RESP3).
 //!
 //! Two links, each with a task and a [`connector`] that makes it again for ever: [`publish`] sends, [`subscribe`]
-//! receives. What is wanted and what is confirmed is known by the pure [`crate::interest`]; the driver (crate `redis`,
-//! behind [`link`]) only makes connections and frames, because its own reconnecting loses subscriptions quietly.
+//! receives. What is wanted and what is confirmed is known by the pure [`crate::interest`]; the [`driver`] only makes
+//! connections and frames, because the reconnecting that drivers have loses subscriptions quietly.
 //! Messages go from the subscribe link's reader through [`receive`] straight to the sink; requests between nodes and their answers are the matter of [`exchange`].
 
 mod backoff;
 mod config;
 mod connector;
+mod driver;
+mod endpoint;
 mod exchange;
-mod link;
 mod link_log;
 mod log_bound;
 mod publish;
@@ -31,7 +32,9 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use config::{RedisConfig, StartError};
-pub(crate) use link::{Outbound, Server};
+pub use driver::RedisDriver;
+pub(crate) use driver::{LinkError, Outbound, Timeouts};
+pub use endpoint::{Address, Endpoint, EndpointError};
 
 use crate::{
     Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeTargets, PublishError,
@@ -42,7 +45,6 @@ use crate::{
 };
 use connector::Connector;
 use exchange::Exchange;
-
 use link_log::LinkLog;
 use log_bound::LogBound;
 use publish::{PublishQueue, Publisher, Traffic};
@@ -79,7 +81,7 @@ impl RedisEngine {
     /// Outside of a tokio runtime.
     pub fn start(config: RedisConfig, sink: Arc<dyn EventSink>) -> Result<Arc<Self>, StartError> {
         config.check()?;
-        let server = Server::parse(&config.url)?;
+        let endpoint = config.endpoint()?;
         let clock = Clock::start();
         let channels = Channels::new(&config.prefix);
         let counters = Arc::new(Counters::default());
@@ -90,9 +92,10 @@ impl RedisEngine {
             link_up: AtomicBool::new(false),
         });
         let (shutdown, stopping) = watch::channel(false);
-        let connector = |link, response_timeout| {
-            let log = LinkLog::new(link, server.address(), clock);
-            Connector::new(server.clone(), config.connect_timeout, response_timeout, stopping.clone(), log)
+        let connector = |link, response| {
+            let log = LinkLog::new(link, endpoint.address.to_string(), clock);
+            let timeouts = Timeouts { connect: config.connect_timeout, response };
+            Connector::new(config.driver, endpoint.clone(), timeouts, stopping.clone(), log)
         };
         let publisher = Publisher {
             connector: connector("publish", Some(config.publish_timeout)),

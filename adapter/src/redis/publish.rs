@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     Ended,
     connector::Connector,
-    link::{Link, LinkError, Outbound},
+    driver::{Link, LinkError, Outbound},
 };
 use crate::{PublishError, counters::Counters};
 

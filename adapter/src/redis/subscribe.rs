@@ -15,7 +15,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Clock, Ended, connector::Connector, link::Link, receive::Receiver};
+use super::{Clock, Ended, connector::Connector, driver::Link, receive::Receiver};
 use crate::{
     Event, EventSink,
     counters::Counters,

@@ -1,5 +1,6 @@
 //! What single values must look like. Each check gives what it expected; the reader adds what it found.
 
+use broadgate_adapter::redis::Endpoint;
 use globset::{GlobBuilder, GlobMatcher};
 use url::Url;
 
@@ -77,25 +78,11 @@ pub(super) fn log_filter(filter: &str) -> Result<(), String> {
 /// The URL of a Redis server. The message never quotes the URL: it may hold a password.
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
     const EXPECTED: &str = "expected a URL such as redis://host:6379 or redis://user:password@host:6379";
-    let url = Url::parse(text).map_err(|error| format!("{EXPECTED} ({error})"))?;
-    match url.scheme() {
-        "redis" => {}
-        scheme @ ("rediss" | "redis+unix" | "unix" | "redis-sentinel" | "valkey" | "valkeys") => {
-            return Err(format!("{scheme}:// is not yet supported; {EXPECTED}"));
-        }
-        _ => return Err(EXPECTED.to_owned()),
+    match Endpoint::parse(text) {
+        Ok(endpoint) if endpoint.tls => Err(format!("rediss:// is not yet supported; {EXPECTED}")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{EXPECTED} ({error})")),
     }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("{EXPECTED} (it has no host)"));
-    }
-    let database = url.path().trim_start_matches('/');
-    if !database.is_empty() && database.parse::<u32>().is_err() {
-        return Err(format!("{EXPECTED} (what follows the host may only be the number of a database)"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("{EXPECTED} (it takes no ? or #; write them as %3F and %23 in a password)"));
-    }
-    Ok(())
 }
 
 /// The URL with `***` for the password.

@@ -24,7 +24,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use secret::Secret;
 pub use settings::{
     Access, AdapterSettings, EngineSettings, Limits, LogFormat, LogSettings, NamespaceSettings, OpsSettings,
-    RedisDriver, RedisSettings, RoomRule, ServerSettings, Settings,
+    RedisSettings, RoomRule, ServerSettings, Settings,
 };
 
 use reader::{Reader, Section};

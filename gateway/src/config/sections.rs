@@ -6,13 +6,15 @@ use std::{
     thread::available_parallelism,
 };
 
+use broadgate_adapter::RedisDriver;
+
 use super::{
     checks,
     limits::limits,
     reader::Section,
     settings::{
         Access, AdapterSettings, EngineSettings, LogFormat, LogSettings, NamespaceSettings, OpsSettings,
-        RedisDriver, RedisSettings, RoomRule, ServerSettings, Settings,
+        RedisSettings, RoomRule, ServerSettings, Settings,
     },
     tree::{Node, Origin, texts_table},
 };

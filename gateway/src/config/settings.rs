@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use broadgate_adapter::RedisDriver;
 use globset::GlobMatcher;
 
 use super::Secret;
@@ -85,7 +86,7 @@ pub enum AdapterSettings {
 /// `[adapter.redis]`
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host:port/`; may hold a password.
+    /// As [`broadgate_adapter::redis::Endpoint`] takes it; may hold a password.
     pub url: Secret,
     /// Channel prefix, `socket.io` unless set.
     pub prefix: String,
@@ -97,13 +98,6 @@ pub struct RedisSettings {
     pub subscribe_timeout: Duration,
     /// How long a publish waits for the server's answer.
     pub publish_timeout: Duration,
-}
-
-/// `adapter.redis.driver`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedisDriver {
-    /// The `redis` crate.
-    Redis,
 }
 
 /// `[[namespaces]]`
