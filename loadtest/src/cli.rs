@@ -20,6 +20,10 @@ Examples:
   Memory of 15,000 idle connections:
     broadgate-loadtest idle --spawn --connections 15000
 
+  What no affinity costs: handshakes per second where each request goes to the next of three nodes:
+    broadgate-loadtest handshakes --spawn
+    broadgate-loadtest handshakes --target ws://127.0.0.1:8080,ws://127.0.0.1:8082 --pid 4711,4712
+
 How to read the figures:
   A delivery is one message received by one member. Deliveries per CPU second are those of the process under test
   alone (user and system time, all threads); on loopback they include the kernel's work for the sending side.
@@ -48,6 +52,8 @@ pub(crate) enum Command {
     Idle(IdleArgs),
     /// Publish to the members of one room with a window of messages in flight, and compare with the bare loop
     Broadcast(BroadcastArgs),
+    /// Connect by polling and upgrade at the nodes of a cluster, with and without affinity: rates, their ratio, CPU time
+    Handshakes(HandshakesArgs),
     /// The bare send() loop alone: what this host can do at most
     Baseline(BaselineArgs),
     /// Measure everything that Broadgate promises and print one table: target, measured, pass or miss
@@ -134,6 +140,37 @@ pub(crate) enum Via {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct HandshakesArgs {
+    /// The nodes of one cluster
+    #[arg(long = "target", value_delimiter = ',', value_name = "URL", required_unless_present = "spawn")]
+    pub(crate) targets: Vec<Endpoint>,
+    /// Process ids of the nodes, for their CPU time
+    #[arg(long = "pid", value_delimiter = ',')]
+    pub(crate) pids: Vec<u32>,
+    /// Process id of their Redis server, for its CPU time
+    #[arg(long)]
+    pub(crate) redis_pid: Option<u32>,
+    /// Start release builds of the node with a Redis server of their own, and stop all at the end
+    #[arg(long, conflicts_with_all = ["targets", "pids", "redis_pid"])]
+    pub(crate) spawn: bool,
+    /// How many nodes to start
+    #[arg(long, default_value_t = 3, requires = "spawn", value_parser = clap::value_parser!(u8).range(2..=16))]
+    pub(crate) nodes: u8,
+    #[command(flatten)]
+    pub(crate) spawned: SpawnArgs,
+    /// Handshakes of each round
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) handshakes: u32,
+    /// Clients that connect at the same time; each waits 0.1 s for its upgrade, as in all Engine.IO servers, so few of
+    /// them do not make a node busy
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: u16,
+    /// Rounds of each kind, in turn; figures are medians over them
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) rounds: u16,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BaselineArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
@@ -212,6 +249,11 @@ mod tests {
             ("broadcast --in-flight 0", false),
             ("broadcast --messages 5 --seconds 1", false),
             ("broadcast --room a000000000000", false),
+            ("handshakes --target ws://127.0.0.1:1,ws://127.0.0.1:2 --pid 1,2 --redis-pid 3", true),
+            ("handshakes --spawn --nodes 4", true),
+            ("handshakes --spawn --nodes 1", false),
+            ("handshakes --spawn --target ws://127.0.0.1:1", false),
+            ("handshakes", false),
             ("baseline --size 11", false),
             ("baseline --seconds nan", false),
             ("suite", true),

@@ -4,6 +4,7 @@
 mod baseline;
 mod cli;
 mod driver;
+mod handshake;
 mod interrupt;
 mod measure;
 mod message;
@@ -31,7 +32,7 @@ use self::{
     interrupt::Interrupt,
     progress::Progress,
     report::Report,
-    scenario::{BroadcastPlan, IdlePlan, LoopPlan, Session, Target},
+    scenario::{BroadcastPlan, HandshakePlan, IdlePlan, LoopPlan, Session, Target},
     spawn::Cores,
 };
 
@@ -91,6 +92,14 @@ fn measure(session: &Session, command: &Command) -> anyhow::Result<Report> {
             let cores = Cores::with_server_on(args.server_core)?;
             cores.enter_clients()?;
             Report::Baseline(scenario::run_baseline(session, &cores, shape(&args.load))?)
+        }
+        Command::Handshakes(args) => {
+            let plan = HandshakePlan {
+                handshakes: args.handshakes as usize,
+                concurrency: args.concurrency.into(),
+                rounds: args.rounds,
+            };
+            Report::Handshakes(scenario::run_handshakes(session, args, plan)?)
         }
         Command::Suite(args) => {
             let round_time = Duration::from_secs_f64(args.seconds);

@@ -67,7 +67,8 @@ impl Faults {
         self.reasons.extend(other.reasons.iter().take(room).cloned());
     }
 
-    fn connection(&mut self, fault: &Fault) {
+    /// A connection was refused or lost.
+    pub(crate) fn connection_failed(&mut self, fault: &impl std::error::Error) {
         self.connections += 1;
         if self.reasons.len() < MAX_FAULT_TEXTS {
             self.reasons.push(fault.to_string());
@@ -147,7 +148,7 @@ impl Fleet {
         let socket = match self.connect(index) {
             Ok(socket) => Some(socket),
             Err(error) => {
-                self.faults.connection(&Fault::Io(error));
+                self.faults.connection_failed(&Fault::Io(error));
                 None
             }
         };
@@ -176,7 +177,7 @@ impl Fleet {
         for member in &mut self.members {
             if member.socket.is_some() && !(member.connected && member.connection.is_joined()) {
                 member.socket = None;
-                self.faults.connection(&Fault::TimedOut);
+                self.faults.connection_failed(&Fault::TimedOut);
             }
         }
     }
@@ -216,7 +217,7 @@ impl Fleet {
             self.joined -= 1;
         }
         member.socket = None;
-        self.faults.connection(fault);
+        self.faults.connection_failed(fault);
     }
 
     fn serve(

@@ -1,5 +1,6 @@
 //! What was measured, as values, as JSON and as tables.
 
+mod handshakes;
 mod host;
 mod series;
 mod suite;
@@ -7,7 +8,12 @@ mod table;
 
 use serde::Serialize;
 
-pub(crate) use self::{host::Host, series::Series, suite::SuiteReport};
+pub(crate) use self::{
+    handshakes::{HandshakeReport, HandshakeSeries},
+    host::Host,
+    series::Series,
+    suite::SuiteReport,
+};
 use self::{
     suite::Verdict,
     table::{Table, grouped, or_dash},
@@ -70,6 +76,7 @@ pub(crate) enum Report {
     Idle(IdleReport),
     Broadcast(BroadcastReport),
     Baseline(BaselineReport),
+    Handshakes(HandshakeReport),
     Suite(Box<SuiteReport>),
 }
 
@@ -90,6 +97,7 @@ impl Report {
             Self::Idle(report) => report.faults.clone(),
             Self::Broadcast(report) => report.faults.clone(),
             Self::Baseline(report) => report.faults.clone(),
+            Self::Handshakes(report) => report.faults.clone(),
             Self::Suite(report) => report.faults(),
         }
     }
@@ -114,6 +122,7 @@ impl Report {
             Self::Idle(report) => report.markdown(),
             Self::Broadcast(report) => report.markdown(),
             Self::Baseline(report) => report.markdown(),
+            Self::Handshakes(report) => report.markdown(),
             Self::Suite(report) => report.markdown(),
         };
         format!("{}\n\n{body}", Host::this().line())

@@ -2,6 +2,8 @@
 
 mod baseline;
 mod broadcast;
+mod cluster;
+mod handshakes;
 mod idle;
 mod suite;
 mod target;
@@ -9,6 +11,7 @@ mod target;
 pub(crate) use self::{
     baseline::{LoopPlan, run as run_baseline},
     broadcast::{BroadcastPlan, run as run_broadcast},
+    handshakes::{HandshakePlan, run as run_handshakes},
     idle::{IdlePlan, run as run_idle},
     suite::run as run_suite,
     target::Target,

@@ -23,7 +23,7 @@ const LOG_LINES_SHOWN: usize = 15;
 /// A Redis server that keeps nothing.
 #[derive(Debug)]
 pub(crate) struct Redis {
-    _child: RunningChild,
+    child: RunningChild,
     pub(crate) address: SocketAddr,
 }
 
@@ -48,7 +48,11 @@ impl Redis {
         wait_for("redis-server", &mut child, &log, interrupt, || {
             ask(address, "PING\r\n").starts_with("+PONG")
         })?;
-        Ok(Self { _child: child, address })
+        Ok(Self { child, address })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -71,9 +75,9 @@ impl Node {
     ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let config = folder.path().join("broadgate.toml");
+        let config = folder.path().join(format!("broadgate-{port}.toml"));
         fs::write(&config, config_text(port, ops, redis))?;
-        let log = folder.path().join("broadgate.log");
+        let log = folder.path().join(format!("broadgate-{port}.log"));
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(&config);
         let output = File::create(&log)?;
