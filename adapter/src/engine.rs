@@ -4,7 +4,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Answers, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, SendError};
+use crate::{
+    Answers, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, SendError,
+};
 
 /// One Socket.IO event as every transport and every wire format can be made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +71,17 @@ pub enum Event {
         /// The room.
         room: Arc<str>,
     },
+    /// Another node is there. Node.js servers are not told of.
+    NodeFound {
+        /// Its name.
+        node: Arc<str>,
+    },
+    /// A node said goodbye, was not heard for too long, or could not be reached. What it held is gone, unless it is found
+    /// again.
+    NodeLost {
+        /// Its name.
+        node: Arc<str>,
+    },
     /// The link to the other nodes was lost, and all subscriptions with it. Clients stay connected; local delivery goes
     /// on; the engine subscribes again what is wanted when the link is back. The engine has written it to its log.
     LinkLost {
@@ -121,6 +134,11 @@ pub struct EngineMetrics {
     pub base_subscribed: u64,
     /// 1 from the first time that `base_subscribed` was 1.
     pub ever_subscribed: u64,
+    /// 1 from the first time that the node's hello came back, so that every node that was there knows it (always for the
+    /// memory engine).
+    pub announced: u64,
+    /// Nodes that are known, with this one.
+    pub nodes: u64,
     /// Rooms and patterns that are wanted.
     pub subscriptions_desired: u64,
     /// Rooms and patterns that the server has confirmed.
@@ -199,6 +217,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Ends the interest. The engine may keep the subscription for a while, so that a flapping room costs nothing.
     fn unsubscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>);
+
+    /// This node's name.
+    fn name(&self) -> &str;
+
+    /// The other nodes that are known, by name. Node.js servers are not among them.
+    fn nodes(&self) -> Vec<NodeInfo>;
 
     /// The figures of now.
     fn metrics(&self) -> EngineMetrics;

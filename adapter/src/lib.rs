@@ -13,11 +13,12 @@
 //! | [`memory`] | one node alone, or several nodes of one process on a bus | engine |
 //! | [`redis`] | nodes over Redis pub/sub, together with Node.js servers and emitters | engine, I/O |
 //! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
+//! | [`membership`] | which other nodes there are | pure state machine |
 //! | [`requests`] | this node's requests that wait for answers | pure state machine |
 //! | [`wire`] | channels, the msgpack tuple, the plain JSON form, requests and answers (wire.md 3.1 and 4) | pure codec |
 //! | [`emitter`] | publishing without being a node | pure, and one call with I/O |
 //!
-//! `redis` may use everything; `interest`, `requests` and `wire` know neither tokio nor the driver nor a clock.
+//! `redis` may use everything; `interest`, `membership`, `requests` and `wire` know neither tokio nor the driver nor a clock.
 //!
 //! Promises of delivery: at most once; messages of one publisher to one room in order; after [`Event::Subscribed`],
 //! what is published to the room arrives, unless an [`Event::Gap`] says that messages may be missing.
@@ -27,6 +28,7 @@ mod counters;
 pub mod emitter;
 mod engine;
 pub mod interest;
+pub mod membership;
 pub mod memory;
 mod nodes;
 pub mod redis;
@@ -39,5 +41,5 @@ pub use engine::{
     SubscriberId,
 };
 pub use memory::{MemoryBus, MemoryEngine};
-pub use nodes::{MAX_NODE_NAME_BYTES, NodeTargets, Origin, SendError, is_node_name};
+pub use nodes::{MAX_NODE_NAME_BYTES, NodeInfo, NodeTargets, Origin, SendError, is_node_name};
 pub use redis::{RedisConfig, RedisDriver, RedisEngine, StartError};

@@ -21,13 +21,15 @@ use parking_lot::{Mutex, ReentrantMutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::{
-    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeTargets, Origin,
+    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeInfo, NodeTargets, Origin,
     PublishError, Request, RequestError, Responder, SendError, SubscriberId,
     counters::Counters,
     requests::PendingRequests,
     wire::{self, Limits},
 };
 
+/// All of one process are of one version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long other engines of the bus may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -42,7 +44,7 @@ pub struct MemoryBus {
 }
 
 struct Node {
-    name: Box<str>,
+    name: Arc<str>,
     origin: Origin,
     sink: Arc<dyn EventSink>,
     interest: Mutex<HashMap<RoomKey, Subscribers>>,
@@ -93,7 +95,13 @@ impl MemoryEngine {
             interest: Mutex::default(),
             counters: Counters::default(),
         });
+        let _one_at_a_time = bus.order.lock();
+        let others = Arc::clone(&bus.nodes.read());
         bus.change(|nodes| nodes.push(Arc::clone(&node)));
+        for other in others.iter() {
+            other.sink.deliver(Event::NodeFound { node: node.name.clone() });
+            node.sink.deliver(Event::NodeFound { node: other.name.clone() });
+        }
         Arc::new(Self { bus: bus.clone(), node, running: AtomicBool::new(true) })
     }
 }
@@ -239,6 +247,20 @@ impl Engine for MemoryEngine {
         }
     }
 
+    fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    fn nodes(&self) -> Vec<NodeInfo> {
+        let nodes = Arc::clone(&self.bus.nodes.read());
+        let others = nodes.iter().filter(|node| !Arc::ptr_eq(node, &self.node));
+        let info =
+            |node: &Arc<Node>| NodeInfo { name: node.name.clone(), version: VERSION.into(), age_ms: 0 };
+        let mut infos: Vec<_> = others.map(info).collect();
+        infos.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        infos
+    }
+
     fn metrics(&self) -> EngineMetrics {
         let rooms = self.node.interest.lock().len() as u64;
         EngineMetrics {
@@ -246,6 +268,8 @@ impl Engine for MemoryEngine {
             subscribe_link_up: 1,
             base_subscribed: 1,
             ever_subscribed: 1,
+            announced: 1,
+            nodes: self.bus.nodes.read().len() as u64,
             subscriptions_desired: rooms,
             subscriptions_confirmed: rooms,
             ..self.node.counters.read()
@@ -254,7 +278,12 @@ impl Engine for MemoryEngine {
 
     fn shutdown(&self) -> EngineFuture<()> {
         if self.running.swap(false, Ordering::AcqRel) {
+            let _one_at_a_time = self.bus.order.lock();
             self.bus.change(|nodes| nodes.retain(|node| !Arc::ptr_eq(node, &self.node)));
+            let others = Arc::clone(&self.bus.nodes.read());
+            for other in others.iter() {
+                other.sink.deliver(Event::NodeLost { node: self.node.name.clone() });
+            }
         }
         Box::pin(ready(()))
     }

@@ -1,5 +1,7 @@
 //! Nodes as each other's addressees: names, messages to one of them, and who published something.
 
+use std::sync::Arc;
+
 use crate::PublishError;
 
 /// A node's name is no longer than this.
@@ -41,6 +43,17 @@ impl<'a> NodeTargets<'a> {
             Self::Two(_, second) => Some(second),
         }
     }
+}
+
+/// Another node, as it was heard last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The version of its software.
+    pub version: Box<str>,
+    /// How long ago it was heard.
+    pub age_ms: u64,
 }
 
 /// Why a message did not reach a node.

@@ -474,6 +474,7 @@ impl Model {
             Target::Requests { .. } => "requests".to_owned(),
             Target::Responses { .. } => "responses".to_owned(),
             Target::OwnResponses { .. } => "own responses".to_owned(),
+            Target::Notices => "notices".to_owned(),
             Target::NodeMessages => "node messages".to_owned(),
             Target::Room { room, .. } => room.to_string(),
         }

@@ -1,9 +1,9 @@
-//! Messages from node to node: that they arrive, and their place in the order of everything else. What moves a session
-//! from one node to another rests on that order.
+//! Nodes as each other's addressees: who is there, that messages to a node arrive, and their place in the order of
+//! everything else. What moves a session from one node to another rests on that order.
 
 mod support;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use broadgate_adapter::{
     Engine, Event, MemoryBus, MemoryEngine, NodeTargets, Origin, RedisConfig, RedisEngine, Request,
@@ -17,6 +17,8 @@ const NAMES: [&str; 5] = ["nodeA", "nodeB", "nodeC", "nodeD", "nodeE"];
 const SHARD: broadgate_adapter::SubscriberId = broadgate_adapter::SubscriberId(0);
 /// Messages of each kind and publisher, where several publish at once.
 const CONCURRENT_ROUNDS: usize = 250;
+/// Shorter than by default, as tests wait for three of them.
+const HELLO_INTERVAL: Duration = Duration::from_millis(300);
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
 struct Node {
@@ -70,19 +72,18 @@ impl Cluster {
     }
 
     async fn eventually_seen(&self, node: usize, count: usize) -> Vec<String> {
-        let last = || self.nodes[node].recorder.count(|event| !matches!(event, Event::Subscribed { .. }));
-        eventually("all messages", || last() >= count).await;
+        eventually("all messages", || self.seen(node).len() >= count).await;
         self.seen(node)
     }
 }
 
 async fn start(config: &RedisConfig) -> Node {
-    let config = RedisConfig { limits: limits(), ..config.clone() };
+    let config = RedisConfig { limits: limits(), hello_interval: HELLO_INTERVAL, ..config.clone() };
     let recorder = Arc::new(Recorder::default());
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("the links of a node", || {
         let metrics = engine.metrics();
-        metrics.publish_link_up == 1 && metrics.base_subscribed == 1
+        metrics.announced == 1 && metrics.base_subscribed == 1
     })
     .await;
     Node { engine, recorder }
@@ -125,6 +126,8 @@ on_every_engine! {
     all_nodes_see_broadcasts_of_all_publishers_and_messages_in_one_order
     a_message_to_two_nodes_is_at_one_place_of_the_order
     broadcasts_and_requests_say_who_published_them
+    nodes_know_each_other
+    a_node_that_ends_says_goodbye
 }
 
 async fn send(from: &Node, to: NodeTargets<'_>, text: &str) -> Result<(), SendError> {
@@ -309,7 +312,119 @@ async fn broadcasts_and_requests_say_who_published_them(cluster: Cluster) {
     assert_eq!(origins, [Origin::of("nodeA"), Origin::of("nodeC")]);
 }
 
+/// What a node was told of others, in order.
+fn told(node: &Node) -> Vec<String> {
+    node.recorder.map(|event| match event {
+        Event::NodeFound { node } => Some(format!("found {node}")),
+        Event::NodeLost { node } => Some(format!("lost {node}")),
+        _ => None,
+    })
+}
+
+fn known(node: &Node) -> Vec<String> {
+    node.engine.nodes().iter().map(|other| other.name.to_string()).collect()
+}
+
+async fn nodes_know_each_other(cluster: Cluster) {
+    for (node, name) in cluster.nodes.iter().zip(NAMES) {
+        let others: Vec<_> = NAMES.into_iter().filter(|other| *other != name).collect();
+        eventually("all others", || known(node) == others).await;
+        assert_eq!(node.engine.name(), name);
+        assert_eq!((node.engine.metrics().nodes, node.engine.metrics().announced), (5, 1));
+        let mut found = told(node);
+        found.sort();
+        let expected: Vec<_> = others.iter().map(|other| format!("found {other}")).collect();
+        assert_eq!(found, expected);
+        assert!(node.engine.nodes().iter().all(|other| &*other.version == env!("CARGO_PKG_VERSION")));
+    }
+}
+
+async fn a_node_that_ends_says_goodbye(cluster: Cluster) {
+    let [a, b, ..] = cluster.nodes.as_slice() else { panic!("five nodes") };
+    eventually("all nodes", || known(a).len() == 4).await;
+    b.engine.shutdown().await;
+    eventually("the goodbye", || known(a).len() == 3).await;
+    assert_eq!(told(a).last().map(String::as_str), Some("lost nodeB"));
+    assert_eq!(a.engine.metrics().nodes, 4);
+}
+
 // What only Redis has.
+
+#[tokio::test]
+async fn a_node_that_ends_without_a_word_is_lost_and_its_next_process_is_found() {
+    let cluster = Cluster::redis().await;
+    let server = cluster.server.as_ref().expect("it is a cluster over Redis");
+    let a = &cluster.nodes[0];
+    let f = start(&RedisConfig::new(server.url(), "nodeF", "nodeF")).await;
+    eventually("the new node", || known(a).contains(&"nodeF".to_owned())).await;
+    // Its tasks end with it, and nobody says goodbye.
+    drop(f);
+    eventually("the loss", || !known(a).contains(&"nodeF".to_owned())).await;
+    assert_eq!(known(a).len(), 4, "no other");
+    let _f = start(&RedisConfig::new(server.url(), "nodeF", "nodeF")).await;
+    eventually("the next process", || known(a).contains(&"nodeF".to_owned())).await;
+    let told: Vec<_> = told(a).into_iter().filter(|told| told.contains("nodeF")).collect();
+    assert_eq!(told, ["found nodeF", "lost nodeF", "found nodeF"]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_to_be_gone_is_forgotten_at_once() {
+    let cluster = Cluster::redis().await;
+    let server = cluster.server.as_ref().expect("it is a cluster over Redis");
+    let a = &cluster.nodes[0];
+    let hello = r#"{"type":"hello","node":"ghost","version":"1","start":1}"#;
+    let _: u64 = server.command(&["PUBLISH", "socket.io-broadgate#", hello]).await;
+    eventually("the ghost", || known(a).contains(&"ghost".to_owned())).await;
+    assert_eq!(send(a, NodeTargets::One("ghost"), "hello").await, Err(SendError::NoSuchNode));
+    assert!(!known(a).contains(&"ghost".to_owned()));
+}
+
+#[tokio::test]
+async fn a_notice_that_is_none_is_skipped_and_counted() {
+    let cluster = Cluster::redis().await;
+    let server = cluster.server.as_ref().expect("it is a cluster over Redis");
+    for payload in ["hello", r#"{"type":"hello","node":"a b","version":"1","start":1}"#] {
+        let _: u64 = server.command(&["PUBLISH", "socket.io-broadgate#", payload]).await;
+    }
+    let malformed = || cluster.nodes[0].engine.metrics().malformed_total;
+    eventually("both", || malformed() == 2).await;
+}
+
+#[tokio::test]
+async fn an_outage_makes_no_node_look_dead() {
+    let mut cluster = Cluster::redis().await;
+    for node in &cluster.nodes {
+        eventually("all nodes", || known(node).len() == 4).await;
+    }
+    let server = cluster.server.as_mut().expect("it is a cluster over Redis");
+    server.kill();
+    // Longer than a lease: what the nodes' clocks say must not matter.
+    tokio::time::sleep(HELLO_INTERVAL * 5).await;
+    server.restart();
+    for node in &cluster.nodes {
+        eventually("the link", || node.recorder.gaps_ms().len() == 1).await;
+        let heard = || node.engine.nodes().iter().filter(|other| other.age_ms < 1000).count();
+        eventually("all nodes again", || heard() == 4).await;
+        assert!(told(node).iter().all(|told| told.starts_with("found")), "{:?}", told(node));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_makes_no_node_look_dead() {
+    let cluster = Cluster::redis().await;
+    for node in &cluster.nodes {
+        eventually("all nodes", || known(node).len() == 4).await;
+    }
+    let server = cluster.server.as_ref().expect("it is a cluster over Redis");
+    server.pause();
+    tokio::time::sleep(HELLO_INTERVAL * 5).await;
+    server.resume();
+    for node in &cluster.nodes {
+        let heard = || node.engine.nodes().iter().filter(|other| other.age_ms < 1000).count();
+        eventually("all nodes again", || heard() == 4).await;
+        assert!(told(node).iter().all(|told| told.starts_with("found")), "{:?}", told(node));
+    }
+}
 
 #[tokio::test]
 async fn who_is_no_node_publishes_under_its_own_name_or_none() {
@@ -362,7 +477,7 @@ async fn what_the_server_refuses_is_told_and_the_rest_of_the_batch_is_not_mixed_
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     // May not publish to C.
     let channels = ["&socket.io#*", "&socket.io#/#nodeL*", "&socket.io-re*"];
-    let nodes = ["&socket.io-broadgate#nodeL#", "&socket.io-broadgate#nodeB#"];
+    let nodes = ["&socket.io-broadgate#", "&socket.io-broadgate#nodeL#", "&socket.io-broadgate#nodeB#"];
     let rules =
         ["ACL", "SETUSER", "limited", "on", ">secret", "+@all", channels[0], channels[1], channels[2]];
     let _: () = server.command(&[&rules[..], &nodes].concat()).await;

@@ -140,6 +140,7 @@ fn start_engine(
 fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> RedisConfig {
     let mut config = RedisConfig::new(redis.url.expose(), node.as_str(), node.as_str());
     config.driver = redis.driver;
+    env!("CARGO_PKG_VERSION").clone_into(&mut config.version);
     config.prefix.clone_from(&redis.prefix);
     config.namespaces = settings.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
     config.unsubscribe_delay = redis.unsubscribe_delay;

@@ -49,7 +49,10 @@ impl EventSink for ShardSink {
                 }
             }
             // Nodes do not send to each other yet.
-            Event::Gap { .. } | Event::NodeMessage { .. } => {}
+            Event::Gap { .. }
+            | Event::NodeMessage { .. }
+            | Event::NodeFound { .. }
+            | Event::NodeLost { .. } => {}
         }
     }
 }
@@ -94,7 +97,8 @@ impl Node {
         if self.draining.load(Ordering::Relaxed) {
             return Err(NotReady::Draining);
         }
-        if self.engine.metrics().ever_subscribed == 0 {
+        let metrics = self.engine.metrics();
+        if metrics.ever_subscribed == 0 || metrics.announced == 0 {
             return Err(NotReady::NeverLinked);
         }
         Ok(())

@@ -409,6 +409,7 @@ impl Interest {
             | Target::Requests { .. }
             | Target::Responses { .. }
             | Target::OwnResponses { .. }
+            | Target::Notices
             | Target::NodeMessages => {}
         }
         self.was_base_confirmed |= self.is_base_confirmed();

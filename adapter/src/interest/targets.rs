@@ -30,6 +30,8 @@ pub enum Target {
         /// With its slash.
         namespace: Arc<str>,
     },
+    /// The channel of what nodes tell each other of themselves.
+    Notices,
     /// The channel of messages to this node.
     NodeMessages,
     /// The channel of one room.
@@ -49,6 +51,7 @@ impl Target {
             | Self::Requests { .. }
             | Self::Responses { .. }
             | Self::OwnResponses { .. }
+            | Self::Notices
             | Self::NodeMessages
             | Self::Room { .. } => Verb::Subscribe,
         }

@@ -20,6 +20,10 @@ pub struct RedisConfig {
     /// The node's name, see [`is_node_name`]: in what it publishes, so that it knows its own messages, and in the channel
     /// by which others send to it.
     pub uid: String,
+    /// The version of the node's software, for the others: plain text of at most 64 characters.
+    pub version: String,
+    /// How often the node says hello; one that is not heard for three turns is lost. The same on every node.
+    pub hello_interval: Duration,
     /// What the ids of this node's sockets start with: one pattern serves the unicasts to all of them. Empty: none.
     pub node_prefix: String,
     /// The namespaces of the node, with their slash.
@@ -58,6 +62,8 @@ impl RedisConfig {
             driver: RedisDriver::default(),
             prefix: "socket.io".to_owned(),
             uid: uid.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            hello_interval: Duration::from_secs(2),
             node_prefix: node_prefix.into(),
             namespaces: vec!["/".to_owned()],
             unsubscribe_delay: Duration::from_secs(10),

@@ -4,7 +4,8 @@
 //! Two links, each with a task and a [`connector`] that makes it again for ever: [`publish`] sends, [`subscribe`]
 //! receives. What is wanted and what is confirmed is known by the pure [`crate::interest`]; the [`driver`] only makes
 //! connections and frames, because the reconnecting that drivers have loses subscriptions quietly.
-//! Messages go from the subscribe link's reader through [`receive`] straight to the sink; requests between nodes and their answers are the matter of [`exchange`].
+//! Messages go from the subscribe link's reader through [`receive`] straight to the sink; requests between nodes and their answers are the matter of [`exchange`],
+//! and who else is there is that of [`nodes`].
 
 mod backoff;
 mod config;
@@ -14,6 +15,7 @@ mod endpoint;
 mod exchange;
 mod link_log;
 mod log_bound;
+mod nodes;
 mod publish;
 mod receive;
 mod subscribe;
@@ -37,8 +39,8 @@ pub(crate) use driver::{LinkError, Outbound, Timeouts};
 pub use endpoint::{Address, Endpoint, EndpointError};
 
 use crate::{
-    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeTargets, PublishError,
-    Request, RequestError, SendError, SubscriberId,
+    Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeInfo, NodeTargets,
+    PublishError, Request, RequestError, SendError, SubscriberId,
     counters::Counters,
     interest::{Interest, InterestConfig, Subscription, Target},
     wire::{self, Channels, Limits},
@@ -47,6 +49,7 @@ use connector::Connector;
 use exchange::Exchange;
 use link_log::LinkLog;
 use log_bound::LogBound;
+use nodes::{Nodes, NodesSpec};
 use publish::{PublishQueue, Publisher, Traffic};
 use receive::Receiver;
 use subscribe::{Subscriber, Subscriptions};
@@ -62,6 +65,7 @@ pub struct RedisEngine {
     limits: Limits,
     queue: Arc<PublishQueue>,
     exchange: Arc<Exchange>,
+    nodes: Arc<Nodes>,
     subscriptions: Arc<Subscriptions>,
     sink: Arc<dyn EventSink>,
     counters: Arc<Counters>,
@@ -116,7 +120,19 @@ impl RedisEngine {
             cut_log: Mutex::new(LogBound::new(MAX_LINES_LOGGED, LOG_WINDOW_MS)),
             pending: exchange::none_pending(),
         });
+        let nodes = Arc::new(Nodes::new(NodesSpec {
+            name: config.uid.clone(),
+            version: config.version,
+            start: backoff::random().into(),
+            channels: channels.clone(),
+            hello_interval: config.hello_interval,
+            queue: Arc::clone(&queue),
+            sink: Arc::clone(&sink),
+            clock,
+            name_log: LogBound::new(MAX_LINES_LOGGED, LOG_WINDOW_MS),
+        }));
         let receiver = Receiver {
+            nodes: Arc::clone(&nodes),
             exchange: Arc::clone(&exchange),
             uid: config.uid.as_str().into(),
             channels: channels.clone(),
@@ -132,19 +148,22 @@ impl RedisEngine {
             node_prefix: config.node_prefix.as_str().into(),
             subscriptions: Arc::clone(&subscriptions),
             receiver: Arc::new(receiver),
+            nodes: Arc::clone(&nodes),
             sink: Arc::clone(&sink),
             counters: Arc::clone(&counters),
             clock,
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
         };
-        let tasks = vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run())];
+        let hellos = Arc::clone(&nodes).run(stopping.clone());
+        let tasks = vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run()), tokio::spawn(hellos)];
         Ok(Arc::new(Self {
             uid: config.uid.into(),
             channels,
             limits: config.limits,
             queue,
             exchange,
+            nodes,
             subscriptions,
             sink,
             counters,
@@ -190,10 +209,14 @@ impl Engine for RedisEngine {
     }
 
     fn send(&self, to: NodeTargets<'_>, payload: Bytes) -> EngineFuture<Result<(), SendError>> {
+        let (nodes, first): (_, Box<str>) = (Arc::clone(&self.nodes), to.first().into());
         match self.enqueue_message(to, payload) {
             Ok(sent) => Box::pin(async move {
                 match sent.await.unwrap_or(Err(PublishError::LinkDown)) {
-                    Ok(0) => Err(SendError::NoSuchNode),
+                    Ok(0) => {
+                        nodes.gone(&first);
+                        Err(SendError::NoSuchNode)
+                    }
                     sent => Ok(sent.map(drop)?),
                 }
             }),
@@ -244,6 +267,14 @@ impl Engine for RedisEngine {
         self.subscriptions.interest.lock().unsubscribe(now_ms, subscriber, namespace, room);
     }
 
+    fn name(&self) -> &str {
+        &self.uid
+    }
+
+    fn nodes(&self) -> Vec<NodeInfo> {
+        self.nodes.list()
+    }
+
     fn metrics(&self) -> EngineMetrics {
         let interest = self.subscriptions.interest.lock();
         EngineMetrics {
@@ -254,12 +285,16 @@ impl Engine for RedisEngine {
             subscriptions_desired: interest.desired() as u64,
             subscriptions_confirmed: interest.confirmed_count() as u64,
             subscriptions_idle: interest.idle_count() as u64,
+            announced: self.nodes.was_heard().into(),
+            nodes: self.nodes.count() as u64,
             requests_pending: self.exchange.pending_count() as u64,
             ..self.counters.read()
         }
     }
 
     fn shutdown(&self) -> EngineFuture<()> {
+        // It is queued behind all that was published, and sent before the link is closed.
+        self.nodes.say_goodbye();
         self.shutdown.send_replace(true);
         let tasks = std::mem::take(&mut *self.tasks.lock());
         Box::pin(async move {
@@ -282,7 +317,7 @@ fn interest_config(config: &RedisConfig) -> InterestConfig {
         namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
         node_prefix: config.node_prefix.as_str().into(),
         requests: true,
-        always: vec![Target::NodeMessages],
+        always: vec![Target::Notices, Target::NodeMessages],
         unsubscribe_delay_ms: setting_ms(config.unsubscribe_delay),
         max_idle: config.max_idle_subscriptions,
         command_timeout_ms: setting_ms(config.subscribe_timeout),

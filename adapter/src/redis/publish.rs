@@ -43,11 +43,14 @@ pub(super) enum Traffic {
     Published,
     /// To one or two nodes.
     NodeMessage,
+    /// What the node tells of itself; not counted, as it is not on anybody's behalf.
+    Notice,
 }
 
 impl Traffic {
     fn count(self, counters: &Counters, result: &Result<u64, PublishError>) {
         let figure = match (self, result) {
+            (Self::Notice, _) => return,
             (_, Err(_)) => &counters.publish_failed,
             (Self::Published, Ok(_)) => &counters.published,
             (Self::NodeMessage, Ok(0)) => &counters.node_messages_unreachable,
@@ -82,7 +85,7 @@ impl Drop for Message {
     fn drop(&mut self) {
         self.totals.bytes.fetch_sub(self.bytes(), Ordering::Relaxed);
         if self.answer.is_some() {
-            self.totals.counters.publish_failed.increment();
+            self.traffic.count(&self.totals.counters, &Err(PublishError::LinkDown));
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{Clock, exchange::Exchange, log_bound::LogBound};
+use super::{Clock, exchange::Exchange, log_bound::LogBound, nodes::Nodes};
 use crate::{
     Event, EventSink,
     counters::Counters,
@@ -23,6 +23,7 @@ pub(super) struct Receiver {
     pub(super) clock: Clock,
     pub(super) malformed_log: Mutex<LogBound>,
     pub(super) exchange: Arc<Exchange>,
+    pub(super) nodes: Arc<Nodes>,
 }
 
 impl Receiver {
@@ -48,6 +49,7 @@ impl Receiver {
 
     fn on_node_channel(&self, channel: &str, payload: &[u8]) -> Result<(), DecodeError> {
         match self.channels.parse_node(channel) {
+            Some(NodeChannel::Notices) => self.nodes.on_notice(payload),
             Some(NodeChannel::To(_)) => {
                 DecodeError::check_message_bytes(payload, &self.limits)?;
                 self.counters.node_messages_received.increment();

@@ -15,7 +15,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Clock, Ended, connector::Connector, driver::Link, receive::Receiver};
+use super::{Clock, Ended, connector::Connector, driver::Link, nodes::Nodes, receive::Receiver};
 use crate::{
     Event, EventSink,
     counters::Counters,
@@ -38,6 +38,7 @@ pub(super) struct Subscriber {
     pub(super) node_prefix: Box<str>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) receiver: Arc<Receiver>,
+    pub(super) nodes: Arc<Nodes>,
     pub(super) sink: Arc<dyn EventSink>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Clock,
@@ -77,6 +78,7 @@ impl Subscriber {
         let ended = self.drive(link).await;
         self.subscriptions.link_up.store(false, Ordering::Release);
         self.subscriptions.interest.lock().disconnected(self.clock.now_ms());
+        self.nodes.unlinked();
         ended
     }
 
@@ -96,8 +98,9 @@ impl Subscriber {
                 () = self.connector.shutdown() => return Ended::Shutdown,
                 Some(outcome) = in_flight.next() => match outcome {
                     Outcome::Confirmed(id) => {
-                        let now_ms = self.clock.now_ms();
-                        self.subscriptions.interest.lock().confirmed(now_ms, id);
+                        if self.confirmed(id) {
+                            self.nodes.linked();
+                        }
                     }
                     Outcome::Pong => ping_in_flight = false,
                     Outcome::Failed(reason) => return Ended::Lost(reason),
@@ -111,6 +114,14 @@ impl Subscriber {
                 }
             }
         }
+    }
+
+    /// Whether all that is needed always has just become confirmed.
+    fn confirmed(&self, id: CommandId) -> bool {
+        let mut interest = self.subscriptions.interest.lock();
+        let was_confirmed = interest.is_base_confirmed();
+        interest.confirmed(self.clock.now_ms(), id);
+        !was_confirmed && interest.is_base_confirmed()
     }
 
     /// Does everything that is to be done now.
@@ -148,6 +159,7 @@ impl Subscriber {
             Target::OwnResponses { namespace } => {
                 self.channels.responses_to(namespace, &self.receiver.exchange.uid)
             }
+            Target::Notices => self.channels.nodes(),
             Target::NodeMessages => self.channels.node(&self.receiver.uid),
             Target::Room { namespace, room } => self.channels.room(namespace, room),
         }

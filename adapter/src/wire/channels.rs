@@ -29,6 +29,8 @@ pub enum RequestChannel<'c> {
 /// What a channel of Broadgate's own nodes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeChannel<'c> {
+    /// What all nodes tell each other of themselves.
+    Notices,
     /// Messages to the node of this name.
     To(&'c str),
 }
@@ -118,10 +120,19 @@ impl Channels {
         format!("{}-broadgate#{name}#", self.prefix)
     }
 
+    /// What all Broadgate nodes tell each other of themselves: `socket.io-broadgate#`.
+    #[must_use]
+    pub fn nodes(&self) -> String {
+        format!("{}-broadgate#", self.prefix)
+    }
+
     /// Takes the name of a channel of Broadgate's own nodes apart; `None` if it is not one under this prefix.
     #[must_use]
     pub fn parse_node<'c>(&self, channel: &'c str) -> Option<NodeChannel<'c>> {
         let rest = channel.strip_prefix(&*self.prefix)?.strip_prefix("-broadgate#")?;
+        if rest.is_empty() {
+            return Some(NodeChannel::Notices);
+        }
         rest.strip_suffix('#').filter(|name| is_node_name(name)).map(NodeChannel::To)
     }
 
@@ -182,8 +193,10 @@ mod tests {
     fn the_channels_of_our_own_nodes_are_nobody_elses() {
         let channels = Channels::new("socket.io");
         assert_eq!(channels.node("aB3-_"), "socket.io-broadgate#aB3-_#");
+        assert_eq!(channels.nodes(), "socket.io-broadgate#");
         for (channel, expected) in [
             ("socket.io-broadgate#aB3-_#", Some(NodeChannel::To("aB3-_"))),
+            ("socket.io-broadgate#", Some(NodeChannel::Notices)),
             ("socket.io-broadgate#aB3-_", None),
             ("socket.io-broadgate#a#b#", None),
             ("socket.io-broadgate##", None),

@@ -65,6 +65,9 @@ pub enum DecodeError {
     /// Not a request or an answer as in the table of wire.md 3.1.
     #[error("not a request or an answer: {0}")]
     Request(&'static str),
+    /// What [`super::decode_notice`] refuses.
+    #[error("not a notice of a node: {0}")]
+    Notice(&'static str),
     /// The channel's name is not one of wire.md 3.1.
     #[error("the channel is none of a cluster: {0}")]
     Channel(&'static str),

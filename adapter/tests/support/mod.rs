@@ -94,6 +94,8 @@ impl Recorder {
         let name = |event: &Event| match event {
             Event::Request(..) => "Request",
             Event::Broadcast(..) => "Broadcast",
+            Event::NodeFound { .. } => "NodeFound",
+            Event::NodeLost { .. } => "NodeLost",
             Event::NodeMessage { .. } => "NodeMessage",
             Event::Subscribed { .. } => "Subscribed",
             Event::LinkLost { .. } => "LinkLost",

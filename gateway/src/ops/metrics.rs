@@ -166,6 +166,14 @@ fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             ],
         ),
         (
+            gauge(
+                "broadgate_cluster_nodes",
+                "Broadgate nodes that this one knows, with itself; Node.js servers are not among them.",
+                "",
+            ),
+            vec![("", metrics.nodes)],
+        ),
+        (
             labelled(
                 "broadgate_cluster_node_messages_total",
                 "Messages from one node to another: sent, received, or unreachable (the node was not there).",

@@ -1,6 +1,7 @@
-//! The listener for operators: metrics, health, publishing and the sockets of the cluster over HTTP.
+//! The listener for operators: metrics, health, publishing, the nodes and the sockets of the cluster over HTTP.
 
 mod metrics;
+mod nodes;
 mod publish;
 mod sockets;
 
@@ -63,6 +64,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/nodes", get(nodes::list))
         .route("/api/v1/sockets", get(sockets::fetch))
         .route("/api/v1/sockets/join", post(sockets::join))
         .route("/api/v1/sockets/leave", post(sockets::leave))

@@ -122,6 +122,13 @@ class Gateway {
     return { status: response.status, body: await response.json() };
   }
 
+  /** `GET /api/v1/nodes`: those that are known, by name. */
+  async nodes() {
+    const response = await fetch(`${this.opsUrl}/api/v1/nodes`);
+    assert.equal(response.status, 200);
+    return (await response.json()).nodes;
+  }
+
   async #post(path, request) {
     const response = await fetch(`${this.opsUrl}/api/v1/${path}`, {
       method: "POST",
