@@ -224,6 +224,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The other nodes that are known, by name. Node.js servers are not among them.
     fn nodes(&self) -> Vec<NodeInfo>;
 
+    /// Is this one of [`Engine::nodes`]?
+    fn knows(&self, node: &str) -> bool;
+
     /// The figures of now.
     fn metrics(&self) -> EngineMetrics;
 

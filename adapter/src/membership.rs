@@ -249,6 +249,12 @@ impl Membership {
         nodes
     }
 
+    /// Is this one of the other nodes?
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// How many other nodes there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -251,6 +251,11 @@ impl Engine for MemoryEngine {
         &self.node.name
     }
 
+    fn knows(&self, node: &str) -> bool {
+        let nodes = self.bus.nodes.read();
+        nodes.iter().any(|one| &*one.name == node && !Arc::ptr_eq(one, &self.node))
+    }
+
     fn nodes(&self) -> Vec<NodeInfo> {
         let nodes = Arc::clone(&self.bus.nodes.read());
         let others = nodes.iter().filter(|node| !Arc::ptr_eq(node, &self.node));

@@ -104,6 +104,7 @@ fn server(
 ) -> io::Result<Server<Echo>> {
     let counters = Arc::new(ShardCounters::default());
     let http = HttpContext {
+        peers: None,
         settings: Arc::clone(&settings),
         cors: Cors::new(&settings.cors_origins),
         body_timeout: Duration::from_secs(30),

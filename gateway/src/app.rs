@@ -21,7 +21,7 @@ use crate::{
     cluster::Gatherer,
     config::{AdapterSettings, Limits, RedisSettings, Settings},
     demo,
-    engineio::{Cors, EngineMessage, EngineSpec, HttpContext, NodeId, Server},
+    engineio::{Cors, EngineMessage, EngineSpec, HttpContext, NodeId, Peers, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
     node::{Node, ShardSink},
     ops,
@@ -61,7 +61,13 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let node_id = NodeId::random().map_err(io::Error::other).context("no random source")?;
     let (inboxes, mailboxes) = inboxes(settings.server.shards, settings.limits.max_shard_inbox_bytes);
     let gatherer = Arc::new(Gatherer::new(Arc::clone(&inboxes)));
-    let sink = ShardSink { shards: Arc::clone(&inboxes), gatherer: Arc::clone(&gatherer) };
+    let malformed = Arc::default();
+    let sink = ShardSink {
+        shards: Arc::clone(&inboxes),
+        gatherer: Arc::clone(&gatherer),
+        node_id,
+        malformed: Arc::clone(&malformed),
+    };
     let engine = start_engine(&settings, node_id, Arc::new(sink))?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
     let places = Arc::new(Places::new(settings.limits.max_http_connections, descriptors));
@@ -145,6 +151,7 @@ fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> Red
     config.namespaces = settings.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
     config.unsubscribe_delay = redis.unsubscribe_delay;
     config.publish_timeout = redis.publish_timeout;
+    config.answer_timeout = redis.answer_timeout;
     config.limits = message_limits(settings);
     config
 }
@@ -194,10 +201,20 @@ fn build_shard(
     let settings = &node.settings;
     let counters = Arc::clone(&node.counters[usize::from(shard)]);
     let engine_settings = Arc::new(settings.engine.clone());
+    let peers = match &settings.adapter {
+        AdapterSettings::Memory => None,
+        AdapterSettings::Redis(redis) => Some(Arc::new(Peers {
+            node: node_id,
+            engine: Arc::clone(&node.engine),
+            order: Arc::clone(&node.publish_order),
+            answer_timeout: redis.answer_timeout,
+        })),
+    };
     let max_inbound_buffer_bytes = settings.limits.max_inbound_buffer_bytes / node.shards.len();
     let http = HttpContext {
         settings: Arc::clone(&engine_settings),
         cors: Cors::new(&settings.engine.cors_origins),
+        peers: peers.clone(),
         body_timeout: settings.limits.http_body_timeout,
         max_inbound_buffer_bytes,
         shard,
@@ -226,6 +243,8 @@ fn build_shard(
         connect_timeout_ms: millis(settings.engine.connect_timeout),
         subscribe_timeout_ms: millis(subscribe_timeout),
         engine: Arc::clone(&node.engine),
+        publish_order: Arc::clone(&node.publish_order),
+        peers,
         shards: Arc::clone(&node.shards),
         site,
     });

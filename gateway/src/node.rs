@@ -2,18 +2,19 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use broadgate_adapter::{
     Broadcast, Engine, Event, EventSink, PublishError, Request, RequestError, Response, SocketDetails,
 };
+use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::{
     cluster::Gatherer,
     config::Settings,
-    engineio::EngineMessage,
+    engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
     hub::{HubMessage, send_broadcast, send_counted},
     runtime::{Inbox, Places},
     telemetry::ShardCounters,
@@ -25,6 +26,9 @@ pub(crate) type ShardInbox = Inbox<EngineMessage<HubMessage>>;
 pub(crate) struct ShardSink {
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) gatherer: Arc<Gatherer>,
+    pub(crate) node_id: NodeId,
+    /// Messages of other nodes that can't be read.
+    pub(crate) malformed: Arc<AtomicU64>,
 }
 
 impl EventSink for ShardSink {
@@ -33,7 +37,7 @@ impl EventSink for ShardSink {
             Event::Broadcast(broadcast, origin) => {
                 for inbox in self.shards.iter() {
                     // One that does not fit is counted by the inbox.
-                    let _taken = send_broadcast(inbox, &broadcast, origin);
+                    let _taken = send_broadcast(inbox, &broadcast, Source::Cluster(origin));
                 }
             }
             Event::Request(request, responder, origin) => self.gatherer.take(request, responder, origin),
@@ -46,13 +50,34 @@ impl EventSink for ShardSink {
             Event::LinkLost { .. } => {
                 for inbox in self.shards.iter() {
                     inbox.send(EngineMessage::Application(HubMessage::LinkLost));
+                    inbox.send(EngineMessage::PeerLost(None));
                 }
             }
-            // Nodes do not send to each other yet.
-            Event::Gap { .. }
-            | Event::NodeMessage { .. }
-            | Event::NodeFound { .. }
-            | Event::NodeLost { .. } => {}
+            Event::NodeMessage { payload } => self.on_node_message(payload),
+            Event::NodeLost { node } => {
+                let Some(node) = NodeId::parse(&node) else { return };
+                for inbox in self.shards.iter() {
+                    inbox.send(EngineMessage::PeerLost(Some(node)));
+                }
+            }
+            Event::Gap { .. } | Event::NodeFound { .. } => {}
+        }
+    }
+}
+
+impl ShardSink {
+    /// Nodes send no more than clients ask for, one message for each request; so it is not counted in bytes.
+    fn on_node_message(&self, payload: Bytes) {
+        match PeerDelivery::read(self.node_id, payload) {
+            Ok((shard, delivery)) => {
+                if let Some(inbox) = self.shards.get(usize::from(shard)) {
+                    inbox.send(EngineMessage::Peer(delivery));
+                }
+            }
+            Err(error) => {
+                self.malformed.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "a message of another node can't be read");
+            }
         }
     }
 }
@@ -61,6 +86,7 @@ impl EventSink for ShardSink {
 pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) publish_order: Arc<PublishOrder>,
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
@@ -85,7 +111,9 @@ impl Node {
         counters: Vec<Arc<ShardCounters>>,
         places: Arc<Places>,
     ) -> Self {
-        Self { settings, engine, shards, gatherer, counters, places, draining: AtomicBool::new(false) }
+        let publish_order = Arc::default();
+        let draining = AtomicBool::new(false);
+        Self { settings, engine, publish_order, shards, gatherer, counters, places, draining }
     }
 
     /// Clients' connections that are WebSockets by now.
@@ -138,13 +166,17 @@ impl Node {
     /// went on to the others.
     pub(crate) async fn publish(&self, broadcast: Broadcast) -> (usize, Result<(), PublishError>) {
         let broadcast = Arc::new(broadcast);
-        let mut published = self.engine.publish(Arc::clone(&broadcast));
-        // What other nodes could not take is delivered nowhere; the engine knows that at once.
-        let answered = (&mut published).now_or_never();
-        if let Some(Err(PublishError::Invalid(why))) = answered {
-            return (0, Err(PublishError::Invalid(why)));
-        }
-        let answers: Vec<_> = self.shards.iter().map(|inbox| send_counted(inbox, &broadcast)).collect();
+        let (published, answered, answers) = {
+            let _order = self.publish_order.publish();
+            let mut published = self.engine.publish(Arc::clone(&broadcast));
+            // What other nodes could not take is delivered nowhere; the engine knows that at once.
+            let answered = (&mut published).now_or_never();
+            if let Some(Err(PublishError::Invalid(why))) = answered {
+                return (0, Err(PublishError::Invalid(why)));
+            }
+            let answers: Vec<_> = self.shards.iter().map(|inbox| send_counted(inbox, &broadcast)).collect();
+            (published, answered, answers)
+        };
         let published = match answered {
             Some(result) => result,
             None => published.await,

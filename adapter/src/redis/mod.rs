@@ -275,6 +275,10 @@ impl Engine for RedisEngine {
         self.nodes.list()
     }
 
+    fn knows(&self, node: &str) -> bool {
+        self.nodes.knows(node)
+    }
+
     fn metrics(&self) -> EngineMetrics {
         let interest = self.subscriptions.interest.lock();
         EngineMetrics {

@@ -137,6 +137,10 @@ impl Nodes {
         self.membership.lock().nodes(self.clock.now_ms())
     }
 
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.membership.lock().knows(name)
+    }
+
     /// With this one.
     pub(super) fn count(&self) -> usize {
         self.membership.lock().len() + 1

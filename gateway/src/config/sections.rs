@@ -201,8 +201,22 @@ fn redis(section: &mut Section<'_>) -> RedisSettings {
         10..=HOUR_MS,
         5_000,
     );
+    let answer_timeout = section.milliseconds(
+        "answer_timeout_ms",
+        "How long other nodes may take to answer: a request for one of their sessions, each step of moving one, a query.",
+        10..=HOUR_MS,
+        3_000,
+    );
     let url = url.unwrap_or_else(|| super::Secret::new(""));
-    RedisSettings { url, prefix, driver, unsubscribe_delay, subscribe_timeout, publish_timeout }
+    RedisSettings {
+        url,
+        prefix,
+        driver,
+        unsubscribe_delay,
+        subscribe_timeout,
+        publish_timeout,
+        answer_timeout,
+    }
 }
 
 fn namespaces(root: &mut Section<'_>) -> Vec<NamespaceSettings> {

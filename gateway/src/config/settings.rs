@@ -98,6 +98,8 @@ pub struct RedisSettings {
     pub subscribe_timeout: Duration,
     /// How long a publish waits for the server's answer.
     pub publish_timeout: Duration,
+    /// How long other nodes may take to answer.
+    pub answer_timeout: Duration,
 }
 
 /// `[[namespaces]]`

@@ -56,6 +56,14 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
+/// A POST was taken.
+pub(super) fn pushed() -> Response<Body> {
+    let mut response = Response::new(Body::from("ok"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// What waits for the session, as the answer to a poll (wire.md 1.6).
 pub(super) fn poll_response<M>(
     http: &HttpContext<M>,

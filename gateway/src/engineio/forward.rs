@@ -5,24 +5,21 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use broadgate_protocol::engineio::Transport;
-use http::{
-    HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
-};
-use http_body_util::BodyExt;
+use http::{HeaderMap, Request as HttpRequest, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
     Application, EngineMessage, Id, Server,
-    answers::{at_capacity, empty, poll_response, refuse},
+    answers::{at_capacity, empty, poll_response, pushed, refuse},
+    body::{BodyError, read_body},
+    polling::PollReply,
     request::{Refused, Request, RoutedRequest, UpgradeVerdict},
     respond::{Answer, Dropped, HttpContext, accept_and_close},
 };
 use crate::{
     net::http::{check_handshake, switching_protocols, upgraded},
     runtime::Shard,
-    telemetry::ShardCounters,
 };
 
 /// A session's owner, as a request sees it.
@@ -47,7 +44,7 @@ impl<A: Application> Owner<A> {
     /// Holds a GET until something waits for the session.
     pub(super) async fn poll(self, headers: &HeaderMap) -> Answer {
         let (reply, body) = oneshot::channel();
-        self.ask(Request::Poll { eio4: self.eio4, reply });
+        self.ask(Request::Poll { eio4: self.eio4, reply: PollReply::here(reply) });
         // Dropped with this future where the client goes away; then the session ends (wire.md 1.6).
         let mut guard = AbortGuard { owner: self, request: Some(Request::PollAborted) };
         let answer = body.await;
@@ -99,10 +96,7 @@ impl<A: Application> Owner<A> {
         let (reply, taken) = oneshot::channel();
         guard.owner.ask(Request::Push { body, reply });
         taken.await.map_err(|_| Dropped)?;
-        let mut response = Response::new(Body::from("ok"));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(response)
+        Ok(pushed())
     }
 
     /// Refuses a request that no session takes, after the checks that come first.
@@ -160,56 +154,4 @@ impl<A: Application> Drop for AbortGuard<A> {
             self.owner.ask(request);
         }
     }
-}
-
-enum BodyError {
-    TooLarge,
-    Aborted,
-    NoRoom,
-}
-
-/// What a body that is not complete holds of `limits.max_inbound_buffer_bytes`.
-struct Held<'a> {
-    counters: &'a ShardCounters,
-    bytes: u64,
-}
-
-impl Held<'_> {
-    fn take(&mut self, bytes: usize, max_bytes: usize) -> bool {
-        let buffered = &self.counters.inbound_buffer_bytes;
-        if buffered.get() + bytes as u64 > max_bytes as u64 {
-            self.counters.inbound_buffer_refused.add(1);
-            return false;
-        }
-        buffered.add(bytes as u64);
-        self.bytes += bytes as u64;
-        true
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.counters.inbound_buffer_bytes.sub(self.bytes);
-    }
-}
-
-/// Reads a body up to the bound. Of one above it, as much again is read and thrown away, so that a client that is
-/// still writing gets to read the refusal.
-async fn read_body<M>(mut body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, BodyError> {
-    let max_bytes = http.settings.max_payload_bytes;
-    let mut held = Held { counters: &http.counters, bytes: 0 };
-    let (mut bytes, mut total) = (Vec::new(), 0_usize);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyError::Aborted)?.into_data() else { continue };
-        total += data.len();
-        if total <= max_bytes {
-            if !held.take(data.len(), http.max_inbound_buffer_bytes) {
-                return Err(BodyError::NoRoom);
-            }
-            bytes.extend_from_slice(&data);
-        } else if total > max_bytes.saturating_mul(2) {
-            break;
-        }
-    }
-    if total > max_bytes { Err(BodyError::TooLarge) } else { Ok(bytes) }
 }

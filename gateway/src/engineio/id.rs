@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// Length of every id.
 pub const ID_CHARS: usize = 20;
@@ -30,6 +32,12 @@ impl NodeId {
     /// The system has no random source.
     pub fn random() -> Result<Self, getrandom::Error> {
         Ok(Self(encode_bits(u64::from(getrandom::u32()?))))
+    }
+
+    /// Reads a node's name; `None` where it can't be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        decode_bits(text.as_bytes())?;
+        Some(Self(text.as_bytes().try_into().ok()?))
     }
 
     /// As text.
@@ -74,17 +82,14 @@ impl Id {
         IdText(text)
     }
 
+    /// Reads an id of any node. `None`: it can't be one.
+    pub fn parse(text: &str) -> Option<(NodeId, Self)> {
+        IdText::parse(text).map(|text| text.parts())
+    }
+
     /// Reads an id of `node`. `None`: another node's, or none at all.
     pub fn decode(node: NodeId, text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        if bytes.len() != ID_CHARS || bytes[..NODE_CHARS] != node.0 {
-            return None;
-        }
-        Some(Self {
-            shard: u8::try_from(decode_bits(&bytes[5..6])?).ok()?,
-            index: u32::try_from(decode_bits(&bytes[6..10])?).ok()?,
-            secret: decode_bits(&bytes[10..])?,
-        })
+        Self::parse(text).filter(|(named, _)| *named == node).map(|(_, id)| id)
     }
 
     /// Can an id name this place?
@@ -101,13 +106,50 @@ impl fmt::Debug for Id {
 }
 
 /// An id as text, without an allocation.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct IdText([u8; ID_CHARS]);
 
 impl IdText {
+    /// Reads an id of any node. `None`: it can't be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.bytes().all(|byte| decode_bits(&[byte]).is_some()).then_some(())?;
+        Some(Self(text.as_bytes().try_into().ok()?))
+    }
+
+    /// The node that made the id, and the rest.
+    pub fn parts(&self) -> (NodeId, Id) {
+        let bits = |from, to| decode_bits(&self.0[from..to]).expect("of the alphabet");
+        let [a, b, c, d, e, ..] = self.0;
+        let id = Id { shard: bits(5, 6) as u8, index: bits(6, 10) as u32, secret: bits(10, ID_CHARS) };
+        (NodeId([a, b, c, d, e]), id)
+    }
+
     /// The 20 characters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("of the alphabet")
+    }
+}
+
+impl From<IdText> for String {
+    fn from(id: IdText) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for IdText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("an id has 20 characters of URL-safe base64")
+    }
+}
+
+/// Holds a secret.
+impl fmt::Debug for IdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (node, id) = self.parts();
+        write!(f, "{node:?}/{id:?}")
     }
 }
 
@@ -157,6 +199,17 @@ mod tests {
             "AAAAAAAAAAAAAAAAAAé",
         ] {
             assert_eq!(Id::decode(node, text), None, "{text}");
+        }
+        let other = Id::parse("BAAAAAAAAAAAAAAAAAAB");
+        assert_eq!(other, Some((NodeId(*b"BAAAA"), Id { shard: 0, index: 0, secret: 1 })));
+    }
+
+    #[test]
+    fn a_node_has_five_characters_of_the_alphabet() {
+        for (text, is_one) in
+            [("aB3-_", true), ("", false), ("aB3-", false), ("aB3-_x", false), ("aB3-!", false)]
+        {
+            assert_eq!(NodeId::parse(text).is_some(), is_one, "{text}");
         }
     }
 

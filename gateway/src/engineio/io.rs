@@ -102,6 +102,9 @@ impl EngineIo {
         let session = SessionId { index, generation: state.generation };
         let enqueued = match &mut state.carrier {
             Carrier::WebSocket(connection) => self.sockets.enqueue(*connection, outgoing.frame(), volatile),
+            Carrier::Visiting(visit) => {
+                enqueue(&mut visit.queue, outgoing, volatile, self.spec.max_queued_bytes)
+            }
             Carrier::Polling(polling) => {
                 let enqueued = enqueue(polling, outgoing, volatile, self.spec.max_queued_bytes);
                 if enqueued == Enqueued::Queued && polling.poll.is_some() {
@@ -192,19 +195,7 @@ impl EngineIo {
 
     /// Makes a session; returns it with its open packet (wire.md 1.4). `None`: the system has no random source.
     pub(super) fn open(&mut self, transport: Transport, now_ms: u64) -> Option<(SessionId, String)> {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let index = u32::try_from(self.sessions.vacant_key()).ok()?;
-        let id = Id::random(self.spec.shard, index).ok()?;
-        let session = SessionId { index, generation: self.next_generation };
-        self.sessions.insert(Session {
-            secret: id.secret,
-            generation: session.generation,
-            doomed: false,
-            heartbeat: Heartbeat::new(now_ms, &self.timing),
-            carrier: Carrier::Polling(Box::default()),
-            application_deadline_ms: u64::MAX,
-            armed_ms: u64::MAX,
-        });
+        let (session, id) = self.insert(now_ms)?;
         self.arm(session);
         let settings = &self.spec.settings;
         let upgrades: &[Transport] = match transport {
@@ -220,6 +211,24 @@ impl EngineIo {
             max_payload_bytes: settings.max_payload_bytes as u64,
         };
         Some((session, packet.encode()))
+    }
+
+    /// Puts a session into the table that is on nothing yet.
+    pub(super) fn insert(&mut self, now_ms: u64) -> Option<(SessionId, Id)> {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let index = u32::try_from(self.sessions.vacant_key()).ok()?;
+        let id = Id::random(self.spec.shard, index).ok()?;
+        let session = SessionId { index, generation: self.next_generation };
+        self.sessions.insert(Session {
+            secret: id.secret,
+            generation: session.generation,
+            doomed: false,
+            heartbeat: Heartbeat::new(now_ms, &self.timing),
+            carrier: Carrier::Polling(Box::default()),
+            application_deadline_ms: u64::MAX,
+            armed_ms: u64::MAX,
+        });
+        Some((session, id))
     }
 
     /// Puts the session's next deadline into the wheel, unless an entry that comes up earlier is there already.
@@ -269,8 +278,7 @@ pub(super) fn answer(
     let (body, messages): (PollBody, u64) = polling.take_body(last);
     counters.messages_sent.add(messages);
     counters.bytes_sent.add(body.bytes.len() as u64);
-    // The client is gone; its session is closed by whoever notices that.
-    let _gone = reply.send(Ok(body));
+    reply.send(Ok(body));
 }
 
 fn enqueue(
@@ -286,8 +294,7 @@ fn enqueue(
     if volatile && polling.poll.is_none() {
         return Enqueued::Dropped;
     }
-    // One message always may wait, however large.
-    if polling.has_waiting() && polling.queued_bytes() + outgoing.chunk().len() > max_queued_bytes {
+    if !polling.has_place_for(outgoing.chunk().len(), max_queued_bytes) {
         return Enqueued::Full;
     }
     polling.push(outgoing);

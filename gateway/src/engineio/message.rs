@@ -66,6 +66,10 @@ impl Outgoing {
         self.messages
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     pub(super) fn may_compress(&self) -> bool {
         self.compress
     }

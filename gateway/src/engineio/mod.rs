@@ -2,12 +2,14 @@
 //! Socket.IO: what messages mean is the [`Application`]'s affair.
 
 mod answers;
+mod body;
 mod cors;
 mod forward;
 mod id;
 mod io;
 mod message;
 mod owner;
+mod peer;
 mod polling;
 mod request;
 mod respond;
@@ -20,7 +22,8 @@ pub use cors::Cors;
 pub use id::{ID_CHARS, Id, IdText, MAX_SHARDS, NodeId};
 pub use io::{EngineIo, EngineSpec, Sent};
 pub use message::{Outgoing, Part};
+pub use peer::{Gate, PeerDecodeError, PeerDelivery, Peers, PublishOrder, Source};
 pub use request::EngineMessage;
 pub use respond::{Dropped, HttpContext};
-pub use server::{Application, Elsewhere, Server};
+pub use server::{Application, BadState, Elsewhere, Server};
 pub use session::{CloseReason, SessionId};

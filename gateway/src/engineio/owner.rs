@@ -19,7 +19,7 @@ impl<A: Application> Server<A> {
         match request {
             Request::Poll { eio4, reply } => match self.check(id, Transport::Polling, false, eio4) {
                 Ok(session) => self.on_poll(session, reply),
-                Err(error) => tell(reply, Err(Refused::Error(error))),
+                Err(error) => reply.send(Err(Refused::Error(error))),
             },
             Request::PollAborted => self.on_poll_aborted(id),
             Request::BeginPush { eio4, binary, reply } => {
@@ -52,8 +52,8 @@ impl<A: Application> Server<A> {
         self.settle(now_ms);
     }
 
-    /// The second half of the checks of wire.md 1.3.
-    fn check(
+    /// The second half of the checks of wire.md 1.3. A session that is on its way to another node takes no requests.
+    pub(super) fn check(
         &self,
         id: Id,
         requested: Transport,
@@ -64,10 +64,14 @@ impl<A: Application> Server<A> {
         let transport =
             session.and_then(|session| self.io.session(session)).map(super::session::Session::transport);
         check_session(transport, requested, is_upgrade, eio4)?;
-        session.ok_or(RequestError::SessionUnknown)
+        let session = session.ok_or(RequestError::SessionUnknown)?;
+        match self.io.session(session).map(|state| &state.carrier) {
+            Some(Carrier::Polling(polling)) if polling.leave.is_some() => Err(RequestError::BadRequest),
+            _ => Ok(session),
+        }
     }
 
-    fn verdict(&self, session: SessionId) -> UpgradeVerdict {
+    pub(super) fn verdict(&self, session: SessionId) -> UpgradeVerdict {
         match self.io.session(session).map(|state| &state.carrier) {
             Some(Carrier::Polling(polling))
                 if polling.probe.is_none() && polling.closing_until_ms.is_none() =>
@@ -100,7 +104,7 @@ impl<A: Application> Server<A> {
         }
         if polling.poll.is_some() {
             // The session ends; closing it answers the first poll (wire.md 1.6).
-            tell(reply, Err(Refused::Status(400)));
+            reply.send(Err(Refused::Status(400)));
             return self.io.doom(session, CloseReason::TransportError);
         }
         self.take_poll(session, reply);
@@ -114,7 +118,7 @@ impl<A: Application> Server<A> {
         }
     }
 
-    fn begin_push(&mut self, session: SessionId, binary: bool) -> Result<PushTicket, Refused> {
+    pub(super) fn begin_push(&mut self, session: SessionId, binary: bool) -> Result<PushTicket, Refused> {
         let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
         else {
             return Err(Refused::Error(RequestError::BadRequest));
@@ -133,7 +137,7 @@ impl<A: Application> Server<A> {
     }
 
     /// Packets before a bad one are processed; the bad one ends the session, and the answer is `ok` all the same.
-    fn on_push(&mut self, session: SessionId, body: &[u8], now_ms: u64) {
+    pub(super) fn on_push(&mut self, session: SessionId, body: &[u8], now_ms: u64) {
         self.io.spec.counters.bytes_received.add(body.len() as u64);
         if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
         {

@@ -7,7 +7,11 @@ use broadgate_protocol::engineio::payload;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Outgoing, request::Refused};
+use super::{
+    NodeId, Outgoing,
+    peer::{Leave, Visitor},
+    request::Refused,
+};
 use crate::net::ConnectionId;
 
 /// While a WebSocket is probing, a waiting poll is let go with a noop this often (wire.md 1.8).
@@ -22,11 +26,42 @@ pub(super) struct PollBody {
     pub(super) compress: bool,
 }
 
-pub(super) type PollReply = oneshot::Sender<Result<PollBody, Refused>>;
+/// The way back for what a poll is answered with.
+#[derive(Debug)]
+pub(super) struct PollReply {
+    sender: oneshot::Sender<Result<PollBody, Refused>>,
+    /// The node that holds the client's request, where it is another.
+    pub(super) asker: Option<NodeId>,
+}
+
+impl PollReply {
+    /// For a request of this node.
+    pub(super) fn here(sender: oneshot::Sender<Result<PollBody, Refused>>) -> Self {
+        Self { sender, asker: None }
+    }
+
+    /// For a request of another node.
+    pub(super) fn elsewhere(sender: oneshot::Sender<Result<PollBody, Refused>>, asker: NodeId) -> Self {
+        Self { sender, asker: Some(asker) }
+    }
+
+    /// Answers. A client that is gone needs none: its session is closed by whoever notices that.
+    pub(super) fn send(self, answer: Result<PollBody, Refused>) {
+        let _gone = self.sender.send(answer);
+    }
+}
+
+/// Where a WebSocket is that asked to take the session over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeAt {
+    Here(ConnectionId),
+    /// At another node, to which the session moves with it.
+    Elsewhere(Visitor),
+}
 
 /// A WebSocket that asked to take the session over.
 pub(super) struct Probe {
-    pub(super) connection: ConnectionId,
+    pub(super) at: ProbeAt,
     /// Did it send `2probe`?
     pub(super) probed: bool,
     pub(super) deadline_ms: u64,
@@ -39,6 +74,8 @@ pub(super) struct Polling {
     /// A POST whose body is being read; dropping this drops its connection without an answer.
     pub(super) push: Option<oneshot::Sender<()>>,
     pub(super) probe: Option<Probe>,
+    /// The session is on its way to another node.
+    pub(super) leave: Option<Leave>,
     /// The application knows that the session is over; the next poll gets the rest and a close packet.
     pub(super) closing_until_ms: Option<u64>,
     waiting: VecDeque<Rc<Outgoing>>,
@@ -46,13 +83,14 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
-    }
-
     pub(super) fn push(&mut self, outgoing: &Rc<Outgoing>) {
         self.queued_bytes += outgoing.chunk().len();
         self.waiting.push_back(Rc::clone(outgoing));
+    }
+
+    /// May a message of this size wait, too? One always may, however large.
+    pub(super) fn has_place_for(&self, bytes: usize, max_queued_bytes: usize) -> bool {
+        !self.has_waiting() || self.queued_bytes + bytes <= max_queued_bytes
     }
 
     /// Takes all that waits, for another transport.
@@ -93,6 +131,9 @@ impl Polling {
     }
 
     pub(super) fn deadline_ms(&self) -> u64 {
+        if let Some(leave) = &self.leave {
+            return leave.deadline_ms;
+        }
         self.probe.as_ref().map_or(u64::MAX, |probe| {
             let noop_ms = if probe.probed { probe.next_noop_ms } else { u64::MAX };
             probe.deadline_ms.min(noop_ms)
@@ -113,11 +154,11 @@ mod tests {
         let mut polling = Polling::default();
         polling.push(&message("a", false));
         polling.push(&Outgoing::binary(vec![1]));
-        assert_eq!(polling.queued_bytes(), 7);
+        assert_eq!(polling.queued_bytes, 7);
         let (body, messages) = polling.take_body(Some("1"));
         assert_eq!((&*body.bytes, body.compress, messages), (&b"4a\x1ebAQ==\x1e1"[..], true, 2));
         assert_eq!(&*polling.take_body(Some("6")).0.bytes, b"6");
-        assert_eq!(polling.queued_bytes(), 0);
+        assert_eq!(polling.queued_bytes, 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use broadgate_protocol::engineio::RequestError;
 use tokio::sync::oneshot;
 
-use super::{Id, polling::PollReply};
+use super::{Id, NodeId, PeerDelivery, SessionId, polling::PollReply};
 
 /// Why a request got no `200`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,16 @@ pub enum EngineMessage<M> {
     /// For a session of this shard.
     #[doc(hidden)]
     Request(RoutedRequest),
+    /// Of another node.
+    Peer(PeerDelivery),
+    /// What this node published before a cut is in the inbox before this.
+    #[doc(hidden)]
+    CutHere(SessionId),
+    /// A message about this session, which is on its way to another node or from there, did not arrive.
+    #[doc(hidden)]
+    PeerUnreachable(SessionId),
+    /// A node is gone; or the link to all of them, with what was on it.
+    PeerLost(Option<NodeId>),
     /// Close every session: the node is going away. Sessions that open later are closed at once.
     Shutdown,
 }

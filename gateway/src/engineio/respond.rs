@@ -13,9 +13,11 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
-    Application, Cors, EngineMessage, Id, Server,
+    Application, Cors, EngineMessage, IdText, Peers, Server,
     answers::{at_capacity, poll_response, refuse},
     forward::Owner,
+    peer::RemoteOwner,
+    polling::PollReply,
     request::Refused,
 };
 use crate::{
@@ -37,6 +39,8 @@ pub struct HttpContext<M> {
     pub max_inbound_buffer_bytes: usize,
     /// The number of this shard.
     pub shard: u8,
+    /// The way to the other nodes, where there are any.
+    pub peers: Option<Arc<Peers>>,
     /// The ways to all shards of the node, by number.
     pub shards: Arc<[Inbox<EngineMessage<M>>]>,
     /// Counts what happens.
@@ -92,9 +96,21 @@ async fn engine_request<A: Application>(
         Ok(Target::NewSession(Transport::Polling)) => new_polling(shard, http, &request).await,
         Ok(Target::NewSession(Transport::WebSocket)) => new_websocket(shard, http, request),
         Ok(Target::Session { sid, transport }) => {
-            let Some(id) = shard.peek(|server| Id::decode(server.io.spec.node, sid)) else {
+            let Some(session) = IdText::parse(sid) else {
                 return Ok(refuse(http, RequestError::SessionUnknown, is_upgrade));
             };
+            let (node, id) = session.parts();
+            if node != shard.peek(|server| server.io.spec.node) {
+                let Some(peers) = http.peers.clone() else {
+                    return Ok(refuse(http, RequestError::SessionUnknown, is_upgrade));
+                };
+                let (shard, http) = (shard.clone(), Arc::clone(http));
+                let owner = RemoteOwner { shard, http, peers, session, eio4 };
+                return match is_upgrade {
+                    true => owner.upgrade(request, transport).await,
+                    false => owner.respond(request, transport).await,
+                };
+            }
             if usize::from(id.shard) >= http.shards.len() {
                 return Ok(refuse(http, RequestError::SessionUnknown, is_upgrade));
             }
@@ -121,7 +137,7 @@ async fn new_polling<A: Application>(
     let (reply, body) = oneshot::channel();
     let opened = shard.with(|server, now_ms| {
         let session = server.open_polling(now_ms)?;
-        server.take_poll(session, reply);
+        server.take_poll(session, PollReply::here(reply));
         server.settle(now_ms);
         Some(())
     });

@@ -13,7 +13,8 @@ use hyper::{Request as HttpRequest, Response, body::Incoming};
 use super::{
     EngineIo, EngineMessage, EngineSpec, Outgoing, SessionId,
     io::answer,
-    polling::CLOSE_GRACE_MS,
+    peer::{Asks, Gate},
+    polling::{CLOSE_GRACE_MS, ProbeAt},
     respond::{self, Dropped, HttpContext},
     session::{Carrier, CloseReason},
 };
@@ -43,9 +44,58 @@ pub trait Application: Sized + 'static {
     fn on_timers(&mut self, io: &mut EngineIo, now_ms: u64);
     /// When the application wants [`Self::on_timers`].
     fn next_timer_ms(&self) -> Option<u64>;
+    /// What another node has to have ready before it can take a session over. `None`: requests of the client are under
+    /// way; it is asked again. By default, sessions don't move.
+    fn plan(&self, _session: SessionId) -> Option<Vec<u8>> {
+        None
+    }
+    /// A session of another node is coming, whose plan this is. It takes messages from now on, as far as its gate lets
+    /// them through; [`Self::on_close`] follows where it does not come after all.
+    ///
+    /// # Errors
+    /// The plan can't be read, or not be carried out here.
+    fn on_arrival(
+        &mut self,
+        _io: &mut EngineIo,
+        _session: SessionId,
+        _plan: &[u8],
+        _now_ms: u64,
+    ) -> Result<(), BadState> {
+        Err(BadState)
+    }
+    /// Is all ready that the plan asks for?
+    fn is_ready(&self, _session: SessionId) -> bool {
+        false
+    }
+    /// Which broadcasts a session takes; without a gate, all of them.
+    fn set_gate(&mut self, _session: SessionId, _gate: Option<Gate>) {}
+    /// A session goes to another node: this is what goes with it. The application has it no more.
+    fn export(&mut self, _io: &mut EngineIo, _session: SessionId) -> Vec<u8> {
+        Vec::new()
+    }
+    /// A session that was announced is here, with what [`Self::export`] gave.
+    ///
+    /// # Errors
+    /// The state can't be read.
+    fn import(
+        &mut self,
+        _io: &mut EngineIo,
+        _session: SessionId,
+        _state: &[u8],
+        _now_ms: u64,
+    ) -> Result<(), BadState> {
+        Err(BadState)
+    }
+    /// What the application of another node has to say about a session that was this node's.
+    fn on_peer_message(&mut self, _io: &mut EngineIo, _message: &[u8]) {}
     /// Answers a request that is not for Engine.IO.
     fn respond(&self, request: HttpRequest<Incoming>) -> Elsewhere;
 }
+
+/// What another node sent of a session is of no use here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the state of a session of another node is of no use here")]
+pub struct BadState;
 
 /// The answer to a request that is not for Engine.IO.
 pub type Elsewhere = std::pin::Pin<Box<dyn Future<Output = Response<Body>>>>;
@@ -55,6 +105,10 @@ pub struct Server<A: Application> {
     pub(super) io: EngineIo,
     pub(super) application: A,
     pub(super) http: Arc<HttpContext<A::Message>>,
+    /// Requests for sessions of other nodes that wait for an answer.
+    pub(super) asks: Asks,
+    /// Sessions on their way to other nodes or from there, to be looked at again in each turn.
+    pub(super) moving: Vec<SessionId>,
     messages: Vec<A::Message>,
 }
 
@@ -70,7 +124,8 @@ impl<A: Application> Server<A> {
             max_inbound_buffer_bytes: spec.max_inbound_buffer_bytes,
         };
         let sockets = SocketSet::new(limits, Arc::clone(&spec.counters))?;
-        Ok(Self { io: EngineIo::new(sockets, spec), application, http, messages: Vec::new() })
+        let (asks, moving) = (Asks::default(), Vec::new());
+        Ok(Self { io: EngineIo::new(sockets, spec), application, http, asks, moving, messages: Vec::new() })
     }
 
     /// Opens a session that begins on polling; its open packet waits for the poll. `None`: no room.
@@ -165,6 +220,9 @@ impl<A: Application> Server<A> {
 
     /// Closes what was doomed in this turn, and answers the polls that something waits for.
     pub(super) fn settle(&mut self, now_ms: u64) {
+        if !self.moving.is_empty() {
+            self.check_moves();
+        }
         while let Some((session, reason)) = self.io.doomed.pop() {
             self.close(session, reason, now_ms);
         }
@@ -206,10 +264,13 @@ impl<A: Application> Server<A> {
                 } else {
                     counters.messages_lost_on_close.add(polling.waiting_messages());
                 }
-                if let Some(probe) = probe {
-                    self.io.sockets.close(probe.connection, None, now_ms);
+                match probe.map(|probe| probe.at) {
+                    Some(ProbeAt::Here(connection)) => self.io.sockets.close(connection, None, now_ms),
+                    Some(ProbeAt::Elsewhere(visitor)) => self.on_leaver_closed(visitor),
+                    None => {}
                 }
             }
+            Carrier::Visiting(_) => return self.abandon_visit(session, now_ms),
         }
         reason.counter(&counters).add(1);
         self.application.on_close(&mut self.io, session, reason);
@@ -232,6 +293,12 @@ impl<A: Application> Server<A> {
         if state.doomed {
             return self.io.arm(session);
         }
+        if let Carrier::Visiting(visit) = &state.carrier {
+            if visit.deadline_ms <= now_ms {
+                self.io.doom(session, CloseReason::TransportError);
+            }
+            return self.io.arm(session);
+        }
         match state.heartbeat.poll(now_ms, &timing) {
             HeartbeatAction::None => {}
             HeartbeatAction::SendPing => self.io.send_ping(session),
@@ -246,16 +313,30 @@ impl<A: Application> Server<A> {
         self.io.arm(session);
     }
 
-    /// Is this connection the one that its session is on, the one that probes, or neither?
-    fn role(&self, connection: ConnectionId, tag: u32) -> Option<(SessionId, bool)> {
+    /// What a connection is to its session; `None`: nothing any more.
+    fn role(&self, connection: ConnectionId, tag: u32) -> Option<(SessionId, Role)> {
         let session = self.io.session_at(tag)?;
-        match &self.io.session(session)?.carrier {
-            Carrier::WebSocket(current) => (*current == connection).then_some((session, false)),
-            Carrier::Polling(polling) => {
-                polling.probe.as_ref().filter(|probe| probe.connection == connection).map(|_| (session, true))
-            }
-        }
+        let (expected, role) = match &self.io.session(session)?.carrier {
+            Carrier::WebSocket(current) => (*current, Role::Carries),
+            Carrier::Visiting(visit) => (visit.connection, Role::Visits),
+            Carrier::Polling(polling) => match polling.probe.as_ref()?.at {
+                ProbeAt::Here(probing) => (probing, Role::Probes),
+                ProbeAt::Elsewhere(_) => return None,
+            },
+        };
+        (expected == connection).then_some((session, role))
     }
+}
+
+/// What a connection is to the session that it is tagged with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The session is on it.
+    Carries,
+    /// It asks to take the session over from polling.
+    Probes,
+    /// The same, for a session of another node.
+    Visits,
 }
 
 impl<A: Application> Service for Server<A> {
@@ -271,6 +352,13 @@ impl<A: Application> Service for Server<A> {
             match message {
                 EngineMessage::Application(message) => self.messages.push(message),
                 EngineMessage::Request(request) => self.on_request(request, now_ms),
+                EngineMessage::Peer(delivery) => self.on_peer(&delivery, now_ms),
+                EngineMessage::CutHere(session) => {
+                    self.hand_over_messages(now_ms);
+                    self.on_cut_here(session);
+                }
+                EngineMessage::PeerUnreachable(session) => self.on_unreachable(session, now_ms),
+                EngineMessage::PeerLost(node) => self.on_peer_lost(node, now_ms),
                 EngineMessage::Shutdown => {
                     // What came before it is still to be delivered.
                     self.hand_over_messages(now_ms);
@@ -282,8 +370,12 @@ impl<A: Application> Service for Server<A> {
     }
 
     fn on_event(&mut self, connection: ConnectionId, tag: u32, event: Event<'_>, now_ms: u64) {
-        let Some((session, probing)) = self.role(connection, tag) else { return };
+        let Some((session, role)) = self.role(connection, tag) else { return };
         let packet = match event {
+            Event::Text(_) | Event::Binary(_) if role == Role::Visits => {
+                self.on_visit_event(session, &event, now_ms);
+                return self.settle(now_ms);
+            }
             Event::Text(text) => Packet::decode(text).ok(),
             Event::Binary(data) => Some(Packet::Binary(data.into())),
             Event::Ping(data) => {
@@ -300,7 +392,7 @@ impl<A: Application> Service for Server<A> {
             }
         };
         match packet {
-            _ if probing => self.on_probe_packet(session, connection, packet, now_ms),
+            _ if role == Role::Probes => self.on_probe_packet(session, connection, packet, now_ms),
             Some(packet) => self.on_packet(session, packet, Transport::WebSocket, now_ms),
             None => self.on_parse_error(session),
         }
@@ -308,14 +400,14 @@ impl<A: Application> Service for Server<A> {
     }
 
     fn on_closed(&mut self, connection: ConnectionId, tag: u32, cause: CloseCause, now_ms: u64) {
-        let Some((session, probing)) = self.role(connection, tag) else { return };
+        let Some((session, role)) = self.role(connection, tag) else { return };
         if let CloseCause::Violation(code) = cause {
             self.io.spec.counters.errors_websocket.add(1);
             if code == 1009 {
                 self.io.spec.counters.payload_too_large.add(1);
             }
         }
-        if probing {
+        if role == Role::Probes {
             return self.abandon_upgrade(session, None, now_ms);
         }
         let reason = match cause {
@@ -369,7 +461,7 @@ impl<A: Application> Service for Server<A> {
 
 impl<A: Application> Server<A> {
     /// Gives the application all of its messages that were collected, so that it can put like ones together.
-    fn hand_over_messages(&mut self, now_ms: u64) {
+    pub(super) fn hand_over_messages(&mut self, now_ms: u64) {
         if !self.messages.is_empty() {
             self.application.on_messages(&mut self.io, &mut self.messages, now_ms);
             self.messages.clear();

@@ -2,7 +2,7 @@
 
 use broadgate_protocol::engineio::{Heartbeat, Transport};
 
-use super::polling::Polling;
+use super::{peer::Visit, polling::Polling};
 use crate::{
     net::ConnectionId,
     telemetry::{Counter, ShardCounters},
@@ -14,6 +14,18 @@ pub struct SessionId {
     /// The place in the shard's table; the application keeps its own state under it.
     pub index: u32,
     pub(super) generation: u32,
+}
+
+impl SessionId {
+    /// As a number, for another node to give back.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// From [`Self::to_bits`]; of a session that may be gone.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
 }
 
 #[cfg(test)]
@@ -66,6 +78,8 @@ impl CloseReason {
 pub(super) enum Carrier {
     WebSocket(ConnectionId),
     Polling(Box<Polling>),
+    /// A session of another node that is coming here.
+    Visiting(Box<Visit>),
 }
 
 pub(super) struct Session {
@@ -84,7 +98,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn transport(&self) -> Transport {
         match self.carrier {
-            Carrier::WebSocket(_) => Transport::WebSocket,
+            Carrier::WebSocket(_) | Carrier::Visiting(_) => Transport::WebSocket,
             Carrier::Polling(_) => Transport::Polling,
         }
     }
@@ -93,6 +107,8 @@ impl Session {
     pub(super) fn deadline_ms(&self) -> u64 {
         let carrier_ms = match &self.carrier {
             Carrier::WebSocket(_) => u64::MAX,
+            // Its heart beats where it still is.
+            Carrier::Visiting(visit) => return visit.deadline_ms,
             Carrier::Polling(polling) => match polling.closing_until_ms {
                 // Its heart beats no more.
                 Some(until_ms) => return until_ms,

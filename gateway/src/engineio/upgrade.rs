@@ -7,7 +7,7 @@ use broadgate_protocol::engineio::Packet;
 use super::{
     Application, Server, SessionId,
     io::{answer, millis},
-    polling::{NOOP_INTERVAL_MS, Probe},
+    polling::{NOOP_INTERVAL_MS, Probe, ProbeAt},
     session::{Carrier, CloseReason},
 };
 use crate::net::{ConnectionId, Enqueued};
@@ -42,7 +42,8 @@ impl<A: Application> Server<A> {
             self.io.spec.counters.upgrades_failed.add(1);
             return self.io.sockets.close(connection, None, now_ms);
         };
-        polling.probe = Some(Probe { connection, probed: false, deadline_ms, next_noop_ms: u64::MAX });
+        let at = ProbeAt::Here(connection);
+        polling.probe = Some(Probe { at, probed: false, deadline_ms, next_noop_ms: u64::MAX });
         self.io.arm(session);
         crate::runtime::feed(self, connection, early, now_ms);
     }
@@ -118,9 +119,21 @@ impl<A: Application> Server<A> {
             return;
         };
         let Some(probe) = &mut polling.probe else { return };
+        if polling.leave.as_ref().is_some_and(|leave| leave.deadline_ms <= now_ms) {
+            return self.io.doom(session, CloseReason::TransportError);
+        }
+        if polling.leave.is_some() {
+            return;
+        }
         if probe.deadline_ms <= now_ms {
-            let connection = probe.connection;
-            return self.abandon_upgrade(session, Some(connection), now_ms);
+            let at = probe.at;
+            return match at {
+                ProbeAt::Here(connection) => self.abandon_upgrade(session, Some(connection), now_ms),
+                ProbeAt::Elsewhere(visitor) => {
+                    self.on_leaver_closed(visitor);
+                    self.abandon_upgrade(session, None, now_ms);
+                }
+            };
         }
         if probe.next_noop_ms <= now_ms {
             probe.next_noop_ms = now_ms + NOOP_INTERVAL_MS;

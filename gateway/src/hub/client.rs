@@ -4,7 +4,7 @@
 use broadgate_protocol::socketio::Assembler;
 use smallvec::SmallVec;
 
-use crate::engineio::SessionId;
+use crate::engineio::{IdText, SessionId};
 
 /// A namespace of the configuration, by its place there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +39,24 @@ pub(super) struct Client {
     pub(super) assembler: Option<Box<Assembler>>,
     /// Joins and publishes that wait for the adapter.
     pub(super) pending_acks: u32,
+    /// Of a session that came from another node.
+    pub(super) foreign: Option<Box<Foreign>>,
+}
+
+/// What a session has kept of the node that it came from.
+#[derive(Debug, Default)]
+pub(super) struct Foreign {
+    /// The ids of its sockets.
+    pub(super) ids: Vec<(NamespaceId, IdText)>,
+    /// The session as it was there.
+    pub(super) session: u64,
+    /// Acks that the client owes that node.
+    pub(super) acks: Vec<(u64, NamespaceId)>,
 }
 
 impl Client {
     pub(super) fn new(session: SessionId) -> Self {
-        Self { session, sockets: SmallVec::new(), assembler: None, pending_acks: 0 }
+        Self { session, sockets: SmallVec::new(), assembler: None, pending_acks: 0, foreign: None }
     }
 
     pub(super) fn socket(&self, namespace: NamespaceId) -> Option<&Socket> {

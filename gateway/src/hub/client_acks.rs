@@ -35,8 +35,20 @@ impl ClientAcks {
 
     /// The ack id of the next broadcast: one counter for the whole shard.
     pub(super) fn next_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id - 1
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        id
+    }
+
+    /// Numbers below this one are not given out any more.
+    pub(super) fn skip_to(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id);
+    }
+
+    /// The acks that a session owes.
+    pub(super) fn owed_by(&self, session: SessionId) -> impl Iterator<Item = (u64, NamespaceId)> {
+        let owed = self.pending.iter().filter(move |(_, pending)| pending.waiting.contains(&session));
+        owed.map(|(&id, pending)| (id, pending.namespace))
     }
 
     /// Waits for the answers of the sessions that got the broadcast.

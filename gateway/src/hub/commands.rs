@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::binary_heap::PeekMut, sync::Arc};
 
-use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, Origin, PublishError};
+use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError};
 use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -13,12 +13,13 @@ use super::{
     HubMessage,
     client::{NamespaceId, RoomId},
     directory::{Joined, Waiter},
+    fanout::Received,
     packets::Answer,
     send_broadcast, send_counted,
     shard_hub::{Hub, PublishDone},
 };
 use crate::{
-    engineio::{EngineIo, EngineMessage, SessionId},
+    engineio::{EngineIo, EngineMessage, SessionId, Source},
     telemetry::{Counter, ShardCounters},
 };
 
@@ -252,7 +253,11 @@ impl Hub {
             Err(refusal) => return self.refuse(io, caller, refusal),
         };
         let before = self.gauges();
-        let left = self.directory.leave(caller.session.index, caller.namespace, &room);
+        let index = caller.session.index;
+        let left = match self.is_own_room(index, caller.namespace, &room) {
+            true => None,
+            false => self.directory.leave(index, caller.namespace, &room),
+        };
         let was_in = left.is_some();
         if let Some(left) = left {
             // Joins that still waited took effect, and are undone by this.
@@ -278,6 +283,8 @@ impl Hub {
                 return self.refuse(io, caller, refusal);
             }
         };
+        let order = Arc::clone(&self.spec.publish_order);
+        let order = order.publish();
         let mut published = self.spec.engine.publish(Arc::clone(&broadcast));
         // What other nodes could not take is delivered nowhere; the engine knows that at once.
         let answered = (&mut published).now_or_never();
@@ -285,18 +292,19 @@ impl Hub {
             io.counters().publishes_invalid.add(1);
             return self.refuse(io, caller, refusal_of(&PublishError::Invalid(String::new())));
         }
-        let delivered = self.deliver(io, std::slice::from_ref(&broadcast), Some(caller.session.index));
+        let received = Received { broadcast: Arc::clone(&broadcast), source: Source::OwnShard };
+        let delivered = self.deliver(io, &[received], Some(caller.session.index));
         let Some(ack_id) = caller.ack_id else {
-            let own = Origin::of(self.spec.node.as_str());
             for inbox in self.other_shards() {
                 // One that does not fit is counted by the inbox.
-                let _taken = send_broadcast(inbox, &broadcast, own);
+                let _taken = send_broadcast(inbox, &broadcast, Source::OwnNode);
             }
             io.counters().publishes_ok.add(1);
             // Nobody waits for the answer; that it failed is counted by the engine.
             return;
         };
         let elsewhere: Vec<_> = self.other_shards().map(|inbox| send_counted(inbox, &broadcast)).collect();
+        drop(order);
         let (session, namespace) = (caller.session, caller.namespace);
         let room = broadcast.rooms.first().cloned().unwrap_or_default();
         let done = PublishDone { session, namespace, ack_id: ack_id.into(), room, delivered, result: Ok(()) };
@@ -324,7 +332,7 @@ impl Hub {
             return Err(forbidden("no rule allows to publish to this room"));
         }
         self.check_pending(caller)?;
-        let own_id = self.socket_id(caller.session, caller.namespace).map(|id| id.encode(self.spec.node));
+        let own_id = self.id_at(caller.session.index, caller.namespace);
         Ok(Broadcast {
             namespace: (*self.namespace_name(caller.namespace)).into(),
             rooms: vec![room.into()],

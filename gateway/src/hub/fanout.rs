@@ -10,7 +10,7 @@ use super::{
     directory::Directory,
     packets, selection,
 };
-use crate::engineio::{EngineIo, NodeId, Outgoing, Sent};
+use crate::engineio::{EngineIo, NodeId, Outgoing, Sent, Source};
 
 /// Broadcasts that go to the same sockets one after the other are put together up to this size, and are then one
 /// queue entry and one stretch of bytes for each member. With 64 messages in flight to 1,000 members that is worth 6 to
@@ -24,12 +24,21 @@ pub(super) struct Place {
     pub(super) shard: u8,
 }
 
-/// Splits a turn's broadcasts into runs with the same target.
-pub(super) fn runs(broadcasts: &[Arc<Broadcast>]) -> impl Iterator<Item = &[Arc<Broadcast>]> {
+/// A broadcast that a shard got, and from where.
+#[derive(Debug, Clone)]
+pub(super) struct Received {
+    pub(super) broadcast: Arc<Broadcast>,
+    pub(super) source: Source,
+}
+
+/// Splits a turn's broadcasts into runs with the same target; and `by_source`, where that makes a difference.
+pub(super) fn runs(received: &[Received], by_source: bool) -> impl Iterator<Item = &[Received]> {
     let mut bytes = 0;
-    broadcasts.chunk_by(move |a, b| {
+    received.chunk_by(move |first, second| {
+        let (a, b) = (&first.broadcast, &second.broadcast);
         bytes += a.packet.json.len();
         let together = bytes < MAX_RUN_BYTES
+            && (!by_source || first.source == second.source)
             && b.packet.attachments.is_empty()
             && a.rooms == b.rooms
             && a.except == b.except
@@ -42,17 +51,17 @@ pub(super) fn runs(broadcasts: &[Arc<Broadcast>]) -> impl Iterator<Item = &[Arc<
     })
 }
 
-/// Queues a run for every member on this shard but the session `skip`; returns how many sessions got it.
+/// Queues a run for every member on this shard but the sessions in `skip`; returns how many sessions got it.
 pub(super) fn deliver(
     directory: &mut Directory,
     io: &mut EngineIo,
     place: Place,
     namespace: NamespaceId,
-    run: &[Arc<Broadcast>],
-    skip: Option<u32>,
+    run: &[Received],
+    skip: &[u32],
 ) -> usize {
-    let Some(first) = run.first() else { return 0 };
-    let packets = run.iter().map(|broadcast| &broadcast.packet);
+    let Some(first) = run.first().map(|received| &received.broadcast) else { return 0 };
+    let packets = run.iter().map(|received| &received.broadcast.packet);
     let mut fanout = Fanout {
         directory,
         io,
@@ -84,7 +93,7 @@ struct Fanout<'a> {
 }
 
 impl Fanout<'_> {
-    fn send_to_room(&mut self, name: &str, skip: Option<u32>) {
+    fn send_to_room(&mut self, name: &str, skip: &[u32]) {
         if selection::own_room(self.directory, self.place, self.namespace, name).is_some() {
             return self.send_to_selection(&[name.into()], &[], skip);
         }
@@ -94,16 +103,17 @@ impl Fanout<'_> {
     }
 
     /// The straight walk over one list: what a broadcast is nearly always.
-    fn send_to_members(&mut self, room: RoomId, skip: Option<u32>) {
+    fn send_to_members(&mut self, room: RoomId, skip: &[u32]) {
         for &member in &self.directory.room(room).members {
-            if Some(member) != skip && self.io.send_at(member, &self.outgoing, self.volatile) == Sent::Queued
+            if !skip.contains(&member)
+                && self.io.send_at(member, &self.outgoing, self.volatile) == Sent::Queued
             {
                 self.reached += 1;
             }
         }
     }
 
-    fn send_to_selection(&mut self, rooms: &[Box<str>], except: &[Box<str>], skip: Option<u32>) {
+    fn send_to_selection(&mut self, rooms: &[Box<str>], except: &[Box<str>], skip: &[u32]) {
         let (io, outgoing, volatile, reached) =
             (&mut *self.io, &self.outgoing, self.volatile, &mut self.reached);
         let selected = (rooms, except);
@@ -117,29 +127,41 @@ impl Fanout<'_> {
 
 #[cfg(test)]
 mod tests {
-    use broadgate_adapter::{EventPacket, Flags};
+    use broadgate_adapter::{EventPacket, Flags, Origin};
 
     use super::*;
 
-    fn broadcast(room: &str, size: usize) -> Arc<Broadcast> {
-        Arc::new(Broadcast {
+    fn received(room: &str, size: usize, source: Source) -> Received {
+        let broadcast = Arc::new(Broadcast {
             namespace: "/".into(),
             rooms: vec![room.into()],
             except: vec![],
             flags: Flags::default(),
             packet: EventPacket { json: "x".repeat(size).into(), attachments: vec![] },
-        })
+        });
+        Received { broadcast, source }
     }
 
     #[test]
     fn only_neighbours_with_the_same_target_go_together() {
-        let list: Vec<_> = ["a", "a", "b", "a", "a", "a"].map(|room| broadcast(room, 1)).into();
-        assert_eq!(runs(&list).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 3]);
+        let list: Vec<_> =
+            ["a", "a", "b", "a", "a", "a"].map(|room| received(room, 1, Source::OwnNode)).into();
+        assert_eq!(runs(&list, false).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 3]);
     }
 
     #[test]
     fn a_run_ends_where_it_gets_long() {
-        let list: Vec<_> = (0..4).map(|_| broadcast("a", MAX_RUN_BYTES / 2)).collect();
-        assert_eq!(runs(&list).map(<[_]>::len).collect::<Vec<_>>(), [2, 2]);
+        let list: Vec<_> = (0..4).map(|_| received("a", MAX_RUN_BYTES / 2, Source::OwnNode)).collect();
+        assert_eq!(runs(&list, false).map(<[_]>::len).collect::<Vec<_>>(), [2, 2]);
+    }
+
+    #[test]
+    fn the_source_parts_them_only_where_it_matters() {
+        let elsewhere = Source::Cluster(Origin::of("other"));
+        let list: Vec<_> =
+            [Source::OwnNode, elsewhere, elsewhere].map(|source| received("a", 1, source)).into();
+        for (by_source, expected) in [(false, vec![3]), (true, vec![1, 2])] {
+            assert_eq!(runs(&list, by_source).map(<[_]>::len).collect::<Vec<_>>(), expected);
+        }
     }
 }

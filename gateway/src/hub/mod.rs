@@ -6,6 +6,7 @@ mod client_acks;
 mod commands;
 mod directory;
 mod fanout;
+mod moving;
 mod packets;
 mod policy;
 mod requests;
@@ -22,7 +23,10 @@ use std::sync::Arc;
 use broadgate_adapter::{Broadcast, Origin, Request, RequestKind, Responder};
 use tokio::sync::oneshot;
 
-use crate::{engineio::EngineMessage, runtime::Inbox};
+use crate::{
+    engineio::{EngineMessage, Source},
+    runtime::Inbox,
+};
 
 /// What a request counts in a shard's inbox, about, so that many small ones are bounded, too.
 const REQUEST_BYTES: usize = 256;
@@ -31,9 +35,9 @@ const REQUEST_BYTES: usize = 256;
 pub(crate) fn send_broadcast(
     inbox: &Inbox<EngineMessage<HubMessage>>,
     broadcast: &Arc<Broadcast>,
-    origin: Origin,
+    source: Source,
 ) -> bool {
-    let message = HubMessage::Broadcast(Arc::clone(broadcast), origin);
+    let message = HubMessage::Broadcast(Arc::clone(broadcast), source);
     inbox.send_bounded(EngineMessage::Application(message), payload_bytes(broadcast)).is_ok()
 }
 

@@ -6,6 +6,7 @@ use broadgate_adapter::EventPacket;
 use broadgate_protocol::socketio::{Packet, PacketType, push_packet};
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::engineio::{Outgoing, Part};
 
@@ -34,6 +35,12 @@ pub(super) struct Answer<'a> {
 pub(super) fn ack(namespace: &str, ack_id: &str, answer: &Answer<'_>) -> Rc<Outgoing> {
     let payload = serde_json::to_string(&[answer]).expect("strings, numbers and booleans");
     text(PacketType::Ack, namespace, Some(ack_id), Some(&payload))
+}
+
+/// What a client answers: Node takes the first argument alone.
+pub(super) fn first_argument<'p>(packet: &Packet<'p>) -> Option<&'p RawValue> {
+    let arguments: Vec<&RawValue> = serde_json::from_str(packet.payload?).ok()?;
+    arguments.first().copied()
 }
 
 /// The server ends a namespace: the client does not connect again by itself (wire.md 2.5).

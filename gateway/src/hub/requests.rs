@@ -8,11 +8,10 @@ use broadgate_adapter::{
 };
 use broadgate_protocol::socketio::Packet;
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{client::NamespaceId, directory::Joined, packets, selection, shard_hub::Hub};
-use crate::engineio::{CloseReason, EngineIo, Id, Sent, SessionId};
+use super::{client::NamespaceId, directory::Joined, moving::Sought, packets, selection, shard_hub::Hub};
+use crate::engineio::{CloseReason, EngineIo, Id, IdText, Sent, SessionId, Source};
 
 /// How long clients may take to answer a broadcast that does not say so itself, and at most.
 const CLIENT_ACK_TIMEOUT_MS: u64 = 10_000;
@@ -30,6 +29,13 @@ pub struct ShardRequest {
     pub(crate) reply: oneshot::Sender<ShardAnswer>,
 }
 
+/// Who waits for clients' answers, and until when.
+struct Asker {
+    responder: Responder,
+    source: Source,
+    deadline_ms: u64,
+}
+
 /// What one shard answers.
 #[derive(Debug)]
 pub(crate) enum ShardAnswer {
@@ -44,16 +50,17 @@ pub(crate) enum ShardAnswer {
 impl Hub {
     /// Carries a request out.
     pub(super) fn on_request(&mut self, io: &mut EngineIo, request: ShardRequest, now_ms: u64) {
-        let ShardRequest { request, responder, reply, .. } = request;
+        let ShardRequest { request, responder, origin, reply } = request;
         let Some(namespace) = self.namespace(&request.namespace) else { return };
         let answer = match &request.kind {
             RequestKind::Sockets { rooms } => {
-                let sockets = self.selected(namespace, rooms, &[]);
-                ShardAnswer::Names(sockets.iter().filter_map(|&index| self.id_at(index, namespace)).collect())
+                let sockets = self.selected(namespace, rooms, &[], Sought::Known);
+                let ids = sockets.iter().filter_map(|&index| self.id_at(index, namespace));
+                ShardAnswer::Names(ids.map(|id| id.as_str().into()).collect())
             }
             RequestKind::AllRooms => ShardAnswer::Names(self.all_rooms(namespace)),
             RequestKind::Fetch { targets } => {
-                let sockets = self.selected(namespace, &targets.rooms, &targets.except);
+                let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Known);
                 let details = sockets.iter().filter_map(|&index| self.details(index, namespace));
                 ShardAnswer::Sockets(details.collect())
             }
@@ -69,7 +76,8 @@ impl Hub {
             RequestKind::Broadcast { broadcast, timeout_ms } => {
                 let timeout_ms = timeout_ms.unwrap_or(CLIENT_ACK_TIMEOUT_MS).min(MAX_CLIENT_ACK_TIMEOUT_MS);
                 let deadline_ms = now_ms + timeout_ms;
-                ShardAnswer::Count(self.broadcast_with_ack(io, namespace, broadcast, responder, deadline_ms))
+                let asker = Asker { responder, source: Source::Cluster(origin), deadline_ms };
+                ShardAnswer::Count(self.broadcast_with_ack(io, namespace, broadcast, asker))
             }
             // Events between servers have no listener on a node.
             RequestKind::ServerSideEmit { .. } => ShardAnswer::Count(0),
@@ -78,25 +86,34 @@ impl Hub {
         let _gone = reply.send(answer);
     }
 
-    fn selected(&mut self, namespace: NamespaceId, rooms: &[Box<str>], except: &[Box<str>]) -> Vec<u32> {
-        let (place, mut sessions) = (self.place(), Vec::new());
-        selection::for_each(&mut self.directory, place, namespace, (rooms, except), None, |index| {
+    fn selected(
+        &mut self,
+        namespace: NamespaceId,
+        rooms: &[Box<str>],
+        except: &[Box<str>],
+        sought: Sought,
+    ) -> Vec<u32> {
+        let (place, hidden, mut sessions) = (self.place(), self.hidden(sought), Vec::new());
+        selection::for_each(&mut self.directory, place, namespace, (rooms, except), &hidden, |index| {
             sessions.push(index);
         });
         sessions
     }
 
-    fn id_at(&self, index: u32, namespace: NamespaceId) -> Option<Box<str>> {
-        let secret = self.directory.client(index)?.socket(namespace)?.secret;
-        let id = Id { shard: self.spec.shard, index, secret };
-        Some(id.encode(self.spec.node).as_str().into())
+    /// The id of a session's socket in a namespace.
+    pub(super) fn id_at(&self, index: u32, namespace: NamespaceId) -> Option<IdText> {
+        let client = self.directory.client(index)?;
+        let secret = client.socket(namespace)?.secret;
+        let foreign = client.foreign.as_ref().and_then(|foreign| foreign.id(namespace));
+        Some(foreign.unwrap_or_else(|| Id { shard: self.spec.shard, index, secret }.encode(self.spec.node)))
     }
 
     fn details(&self, index: u32, namespace: NamespaceId) -> Option<SocketDetails> {
         let socket = self.directory.client(index)?.socket(namespace)?;
-        let id = self.id_at(index, namespace)?;
+        let id: Box<str> = self.id_at(index, namespace)?.as_str().into();
         // The first membership is that of everyone in the namespace; to Node, the first room is the id.
-        let rooms = socket.memberships.iter().skip(1).map(|one| (*self.directory.room(one.room).name).into());
+        let rooms = socket.memberships.iter().skip(1).map(|one| &self.directory.room(one.room).name);
+        let rooms = rooms.filter(|name| ***name != *id).map(|name| (**name).into());
         Some(SocketDetails {
             rooms: std::iter::once(id.clone()).chain(rooms).collect(),
             id,
@@ -109,6 +126,7 @@ impl Hub {
     fn all_rooms(&self, namespace: NamespaceId) -> Vec<Box<str>> {
         let everyone = &self.directory.room(self.directory.everyone(namespace)).members;
         let ids = everyone.iter().filter_map(|&index| self.id_at(index, namespace));
+        let ids = ids.map(|id| id.as_str().into());
         self.directory.room_names(namespace).map(Into::into).chain(ids).collect()
     }
 
@@ -119,7 +137,8 @@ impl Hub {
         targets: &Targets,
         rooms: &[Box<str>],
     ) -> usize {
-        let (sockets, before) = (self.selected(namespace, &targets.rooms, &targets.except), self.gauges());
+        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Commanded);
+        let before = self.gauges();
         for room in rooms {
             if room.is_empty() || room.len() > self.spec.limits.max_room_name_bytes {
                 io.counters().server_joins_refused.add(sockets.len() as u64);
@@ -135,19 +154,15 @@ impl Hub {
 
     fn join_by_server(&mut self, io: &EngineIo, index: u32, namespace: NamespaceId, room: &str) {
         // Each socket is in the room of its own id already.
-        if selection::own_room(&self.directory, self.place(), namespace, room) == Some(index) {
+        if self.is_own_room(index, namespace, room) {
             return;
         }
+        self.note_change(index, namespace, room);
         if !self.has_place_for(index, namespace, room) {
             return io.counters().server_joins_refused.add(1);
         }
-        match self.directory.join(index, namespace, room) {
-            Some(Joined::NewRoom(id)) => {
-                let name = Arc::clone(&self.directory.room(id).name);
-                self.spec.engine.subscribe(self.subscriber, &self.namespace_name(namespace), &name);
-                io.counters().server_joins.add(1);
-            }
-            Some(Joined::Room(_)) => io.counters().server_joins.add(1),
+        match self.join_quietly(index, namespace, room) {
+            Some(Joined::NewRoom(_) | Joined::Room(_)) => io.counters().server_joins.add(1),
             Some(Joined::Already(_)) | None => {}
         }
     }
@@ -159,9 +174,14 @@ impl Hub {
         targets: &Targets,
         rooms: &[Box<str>],
     ) -> usize {
-        let (sockets, before) = (self.selected(namespace, &targets.rooms, &targets.except), self.gauges());
+        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Commanded);
+        let before = self.gauges();
         for room in rooms {
             for &index in &sockets {
+                if self.is_own_room(index, namespace, room) {
+                    continue;
+                }
+                self.note_change(index, namespace, room);
                 let Some(left) = self.directory.leave(index, namespace, room) else { continue };
                 io.counters().server_leaves.add(1);
                 // Joins that still waited took effect, and are undone by this.
@@ -181,7 +201,7 @@ impl Hub {
         targets: &Targets,
         close: bool,
     ) -> usize {
-        let sockets = self.selected(namespace, &targets.rooms, &targets.except);
+        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Commanded);
         for &index in &sockets {
             let Some(client) = self.directory.client(index) else { continue };
             let session = client.session;
@@ -208,10 +228,10 @@ impl Hub {
         io: &mut EngineIo,
         namespace: NamespaceId,
         broadcast: &Broadcast,
-        responder: Responder,
-        deadline_ms: u64,
+        Asker { responder, source, deadline_ms }: Asker,
     ) -> usize {
-        let members = self.selected(namespace, &broadcast.rooms, &broadcast.except);
+        let sought = Sought::Receivers(source);
+        let members = self.selected(namespace, &broadcast.rooms, &broadcast.except, sought);
         // Who can't be waited for is not counted: the asker would wait in vain.
         let waits = self.client_acks.has_room(members.len());
         let id = self.client_acks.next_id();
@@ -249,15 +269,15 @@ impl Hub {
         packet: &Packet<'_>,
         attachments: Vec<Bytes>,
     ) {
+        if self.forward_ack(session, namespace, packet, &attachments) {
+            return io.counters().client_acks_matched.add(1);
+        }
         let id = packet.ack_id.and_then(|id| id.parse().ok());
         let responder = id.and_then(|id| self.client_acks.take(id, namespace, session));
         let Some(responder) = responder else { return io.counters().client_acks_unknown.add(1) };
         io.counters().client_acks_pending.sub(1);
         io.counters().client_acks_matched.add(1);
-        // Node takes the first argument alone.
-        let args: Vec<&RawValue> =
-            packet.payload.and_then(|payload| serde_json::from_str(payload).ok()).unwrap_or_default();
-        let json = args.first().map(|argument| argument.get().into());
+        let json = packets::first_argument(packet).map(|argument| argument.get().into());
         responder.respond(Response::ClientAck { json, attachments });
     }
 

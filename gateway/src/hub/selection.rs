@@ -17,18 +17,18 @@ pub(super) fn own_room(
     (socket.secret == id.secret).then_some(id.index)
 }
 
-/// Calls `visit` with each selected session but `skip`, once.
+/// Calls `visit` with each selected session but those in `skip`, once.
 pub(super) fn for_each(
     directory: &mut Directory,
     place: Place,
     namespace: NamespaceId,
     (rooms, except): (&[Box<str>], &[Box<str>]),
-    skip: Option<u32>,
+    skip: &[u32],
     mut visit: impl FnMut(u32),
 ) {
     directory.begin_round();
-    if let Some(skip) = skip {
-        directory.first_look(skip);
+    for &skipped in skip {
+        directory.first_look(skipped);
     }
     for name in except {
         leave_out(directory, place, namespace, name);

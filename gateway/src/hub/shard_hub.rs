@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::body::Body;
-use broadgate_adapter::{Broadcast, Engine, Origin, PublishError, SubscriberId};
+use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
 use broadgate_protocol::socketio::{Assembler, DecodeLimits, Packet, PacketType, decode};
 use bytes::Bytes;
 use hyper::{Request, body::Incoming};
@@ -19,20 +19,24 @@ use super::{
     client::NamespaceId,
     client_acks::ClientAcks,
     directory::{Directory, Room, Waiter},
-    fanout::{self, Place},
+    fanout::{self, Place, Received},
+    moving::{Moving, Sought},
     packets::{self, Answer},
 };
 use crate::{
     config::{Limits, NamespaceSettings},
-    engineio::{Application, CloseReason, Elsewhere, EngineIo, EngineMessage, Id, NodeId, SessionId},
+    engineio::{
+        Application, BadState, CloseReason, Elsewhere, EngineIo, EngineMessage, Gate, Id, NodeId, Peers,
+        PublishOrder, SessionId, Source,
+    },
     runtime::Inbox,
     telemetry::ClientLog,
 };
 
 /// What a shard's hub takes from other threads.
 pub enum HubMessage {
-    /// To be delivered to the members on this shard; who published it.
-    Broadcast(Arc<Broadcast>, Origin),
+    /// To be delivered to the members on this shard; and where it comes from.
+    Broadcast(Arc<Broadcast>, Source),
     /// The same, for a caller who wants to know how many sessions it was queued for.
     CountedBroadcast(Arc<Broadcast>, oneshot::Sender<usize>),
     /// What other nodes publish to the room arrives from now on.
@@ -76,8 +80,12 @@ pub struct HubSpec {
     pub connect_timeout_ms: u64,
     /// How long a join may wait for its subscription.
     pub subscribe_timeout_ms: u64,
-    /// The way to the other nodes.
+    /// What is published goes through it.
     pub engine: Arc<dyn Engine>,
+    /// Held while it does.
+    pub publish_order: Arc<PublishOrder>,
+    /// The way to the other nodes, where there are any.
+    pub peers: Option<Arc<Peers>>,
     /// The ways to all shards of the node, by number.
     pub shards: Arc<[Inbox<EngineMessage<HubMessage>>]>,
     /// Answers requests that are not for Engine.IO.
@@ -95,7 +103,9 @@ pub struct Hub {
     /// Broadcasts whose receivers are to answer.
     pub(super) client_acks: ClientAcks,
     pub(super) log: ClientLog,
-    broadcasts: Vec<Arc<Broadcast>>,
+    /// Sessions on their way to other nodes or from there; nearly always none.
+    pub(super) moving: Vec<Moving>,
+    broadcasts: Vec<Received>,
 }
 
 impl Hub {
@@ -109,6 +119,7 @@ impl Hub {
             join_deadlines: BinaryHeap::new(),
             client_acks: ClientAcks::default(),
             log: ClientLog::new(lines),
+            moving: Vec::new(),
             broadcasts: Vec::new(),
             spec,
         }
@@ -121,12 +132,6 @@ impl Hub {
 
     pub(super) fn namespace_name(&self, namespace: NamespaceId) -> Arc<str> {
         Arc::clone(&self.namespace_names[usize::from(namespace.0)])
-    }
-
-    /// The id of a session's socket in a namespace.
-    pub(super) fn socket_id(&self, session: SessionId, namespace: NamespaceId) -> Option<Id> {
-        let socket = self.directory.client(session.index)?.socket(namespace)?;
-        Some(Id { shard: self.spec.shard, index: session.index, secret: socket.secret })
     }
 
     /// Ends a session that broke the protocol (wire.md 2.4).
@@ -210,15 +215,35 @@ impl Hub {
         io.send(session, &packets::connected(packet.namespace, id.encode(self.spec.node).as_str()), false);
     }
 
-    pub(super) fn disconnect(&mut self, io: &mut EngineIo, session: SessionId, namespace: NamespaceId) {
+    pub(super) fn disconnect(&mut self, io: &EngineIo, session: SessionId, namespace: NamespaceId) {
         let before = self.gauges();
+        self.disconnect_quietly(io, session, namespace);
+        self.update_gauges(io, before);
+    }
+
+    /// The same, for a caller who sees to the gauges of rooms.
+    pub(super) fn disconnect_quietly(&mut self, io: &EngineIo, session: SessionId, namespace: NamespaceId) {
         for left in self.directory.disconnect(session.index, namespace) {
             // The socket that these joins were for is gone; there is nobody to answer.
             self.waiters_are_done(io, &left.waiters);
             self.room_is_gone(left.gone.as_ref());
         }
         io.counters().sockets.sub(1);
-        self.update_gauges(io, before);
+    }
+
+    /// Takes a client out with all of its sockets.
+    pub(super) fn remove_client(&mut self, io: &EngineIo, session: SessionId) {
+        let assembler = self.directory.client_mut(session.index).and_then(|client| client.assembler.take());
+        let buffered_bytes = assembler.map_or(0, |assembler| assembler.buffered_bytes());
+        io.counters().inbound_buffer_bytes.sub(buffered_bytes as u64);
+        while let Some(socket) =
+            self.directory.client(session.index).and_then(|client| client.sockets.first())
+        {
+            let namespace = socket.namespace;
+            self.disconnect(io, session, namespace);
+        }
+        self.directory.remove_client(session.index);
+        self.moves_no_more(session);
     }
 
     /// Ends the interest in a room that lost its last member.
@@ -252,7 +277,7 @@ impl Hub {
 
     fn deliver_all(&mut self, io: &mut EngineIo) {
         let broadcasts = std::mem::take(&mut self.broadcasts);
-        for run in fanout::runs(&broadcasts) {
+        for run in fanout::runs(&broadcasts, !self.moving.is_empty()) {
             self.deliver(io, run, None);
         }
         self.broadcasts = broadcasts;
@@ -260,12 +285,13 @@ impl Hub {
     }
 
     /// Queues broadcasts with one target for their members on this shard.
-    pub(super) fn deliver(&mut self, io: &mut EngineIo, run: &[Arc<Broadcast>], skip: Option<u32>) -> usize {
-        let Some(namespace) = run.first().and_then(|first| self.namespace(&first.namespace)) else {
-            return 0;
-        };
+    pub(super) fn deliver(&mut self, io: &mut EngineIo, run: &[Received], skip: Option<u32>) -> usize {
+        let Some(first) = run.first() else { return 0 };
+        let Some(namespace) = self.namespace(&first.broadcast.namespace) else { return 0 };
+        let mut skipped = self.hidden(Sought::Receivers(first.source));
+        skipped.extend(skip);
         let place = self.place();
-        fanout::deliver(&mut self.directory, io, place, namespace, run, skip)
+        fanout::deliver(&mut self.directory, io, place, namespace, run, &skipped)
     }
 
     /// Joins that waited for this room are answered.
@@ -367,16 +393,50 @@ impl Application for Hub {
     }
 
     fn on_close(&mut self, io: &mut EngineIo, session: SessionId, _reason: CloseReason) {
-        let assembler = self.directory.client_mut(session.index).and_then(|client| client.assembler.take());
-        let buffered_bytes = assembler.map_or(0, |assembler| assembler.buffered_bytes());
-        io.counters().inbound_buffer_bytes.sub(buffered_bytes as u64);
-        while let Some(socket) =
-            self.directory.client(session.index).and_then(|client| client.sockets.first())
-        {
-            let namespace = socket.namespace;
-            self.disconnect(io, session, namespace);
+        // A session on its way here that was not announced yet is no client.
+        if self.directory.client(session.index).is_some_and(|client| client.session == session) {
+            self.remove_client(io, session);
         }
-        self.directory.remove_client(session.index);
+    }
+
+    fn plan(&self, session: SessionId) -> Option<Vec<u8>> {
+        self.plan_of(session)
+    }
+
+    fn on_arrival(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        plan: &[u8],
+        _now_ms: u64,
+    ) -> Result<(), BadState> {
+        self.arrive(io, session, plan)
+    }
+
+    fn is_ready(&self, session: SessionId) -> bool {
+        self.has_all_rooms(session)
+    }
+
+    fn set_gate(&mut self, session: SessionId, gate: Option<Gate>) {
+        self.set_gate_of(session, gate);
+    }
+
+    fn export(&mut self, io: &mut EngineIo, session: SessionId) -> Vec<u8> {
+        self.export_client(io, session)
+    }
+
+    fn import(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        state: &[u8],
+        now_ms: u64,
+    ) -> Result<(), BadState> {
+        self.import_client(io, session, state, now_ms)
+    }
+
+    fn on_peer_message(&mut self, io: &mut EngineIo, message: &[u8]) {
+        self.on_foreign_ack(io, message);
     }
 
     fn on_deadline(&mut self, io: &mut EngineIo, session: SessionId, _now_ms: u64) {
@@ -386,15 +446,16 @@ impl Application for Hub {
     fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, now_ms: u64) {
         for message in messages.drain(..) {
             // Broadcasts are collected, so that those to the same room can go together; anything else waits for them.
-            if let HubMessage::Broadcast(broadcast, _) = message {
-                self.broadcasts.push(broadcast);
+            if let HubMessage::Broadcast(broadcast, source) = message {
+                self.broadcasts.push(Received { broadcast, source });
                 continue;
             }
             self.deliver_all(io);
             match message {
                 HubMessage::Broadcast(..) => {}
                 HubMessage::CountedBroadcast(broadcast, reply) => {
-                    let reached = self.deliver(io, &[broadcast], None);
+                    let received = Received { broadcast, source: Source::OwnNode };
+                    let reached = self.deliver(io, &[received], None);
                     // The caller went away; the message was delivered all the same.
                     let _gone = reply.send(reached);
                 }

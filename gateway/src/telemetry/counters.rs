@@ -115,6 +115,25 @@ shard_counters! {
     Counter "broadgate_requests_forwarded_total" "Requests for a session that another shard of this node owns." "" {
         requests_forwarded "",
     }
+    Counter "broadgate_forwarded_requests_sent_total" "Requests for sessions of other nodes, by what came of them." "result" {
+        forwarded_ok "ok",
+        forwarded_refused "refused",
+        forwarded_no_such_node "no_such_node",
+        forwarded_unavailable "unavailable",
+        forwarded_timeout "timeout",
+        forwarded_lost "lost",
+    }
+    Counter "broadgate_forwarded_requests_received_total" "Requests of other nodes for sessions of this one, by the answer." "result" {
+        answered_ok "ok",
+        answered_refused "refused",
+        answered_dropped "dropped",
+        forwarded_malformed "malformed",
+    }
+    Counter "broadgate_sessions_moved_total" "Sessions that moved between nodes with an upgrade, by direction." "direction" {
+        sessions_moved_in "in",
+        sessions_moved_out "out",
+        sessions_moved_lost "lost",
+    }
     Counter "broadgate_protocol_errors_total" "Input that broke a protocol and closed its connection, by layer." "layer" {
         errors_websocket "websocket",
         errors_engineio "engineio",

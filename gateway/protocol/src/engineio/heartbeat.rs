@@ -29,6 +29,17 @@ enum Phase {
     },
 }
 
+/// A heartbeat between two servers, see [`Heartbeat::rest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatRest {
+    /// Until the next ping, or until the pong is overdue.
+    pub left_ms: u64,
+    /// Was a ping sent that has no pong yet?
+    pub awaits_pong: bool,
+    /// Has another packet put the pong's time off already?
+    pub is_put_off: bool,
+}
+
 /// What [`Heartbeat::poll`] wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeartbeatAction {
@@ -75,6 +86,25 @@ impl Heartbeat {
             }
             Phase::AwaitingPong { .. } => HeartbeatAction::Expired,
         }
+    }
+
+    /// Where the heartbeat stands, without the clock: for a server with another one that takes the session over.
+    pub const fn rest(&self, now_ms: u64) -> HeartbeatRest {
+        let (awaits_pong, is_put_off) = match self.phase {
+            Phase::Idle => (false, false),
+            Phase::AwaitingPong { put_off } => (true, put_off),
+        };
+        HeartbeatRest { left_ms: self.deadline_ms.saturating_sub(now_ms), awaits_pong, is_put_off }
+    }
+
+    /// Goes on with the heartbeat of another server. A time left that this server would not give is cut to its own.
+    pub fn resume(rest: &HeartbeatRest, now_ms: u64, timing: &HeartbeatTiming) -> Self {
+        let phase = match rest.awaits_pong {
+            true => Phase::AwaitingPong { put_off: rest.is_put_off },
+            false => Phase::Idle,
+        };
+        let most_ms = if rest.awaits_pong { timing.ping_timeout_ms } else { timing.ping_interval_ms };
+        Self { deadline_ms: now_ms.saturating_add(rest.left_ms.min(most_ms)), phase }
     }
 
     /// When [`poll`](Self::poll) is to be called next.

@@ -9,7 +9,7 @@ pub mod payload;
 mod query;
 mod request;
 
-pub use heartbeat::{Heartbeat, HeartbeatAction, HeartbeatTiming};
+pub use heartbeat::{Heartbeat, HeartbeatAction, HeartbeatRest, HeartbeatTiming};
 pub use open::OpenPacket;
 pub use packet::{Packet, ParseError};
 pub use query::Query;

@@ -74,6 +74,19 @@ impl RequestError {
         }
     }
 
+    /// The error with this code.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::TransportUnknown,
+            1 => Self::SessionUnknown,
+            2 => Self::BadHandshakeMethod,
+            3 => Self::BadRequest,
+            4 => Self::Forbidden,
+            5 => Self::UnsupportedProtocolVersion,
+            _ => return None,
+        })
+    }
+
     /// The text that clients are told; alone, it is the body of a refused upgrade.
     pub const fn message(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! wire.md 1.9 and "Newer than the snapshot" (b): the heartbeat.
 
-use broadgate_protocol::engineio::{Heartbeat, HeartbeatAction, HeartbeatTiming};
+use broadgate_protocol::engineio::{Heartbeat, HeartbeatAction, HeartbeatRest, HeartbeatTiming};
 
 const TIMING: HeartbeatTiming = HeartbeatTiming { ping_interval_ms: 300, ping_timeout_ms: 200 };
 
@@ -77,6 +77,30 @@ fn newer_than_the_snapshot_b_each_ping_can_be_put_off() {
 #[test]
 fn other_packets_while_no_pong_is_due_change_nothing() {
     run(&[(1200, Other), (1200, Poll(Nothing, 1300)), (1300, Poll(SendPing, 1500))]);
+}
+
+#[test]
+fn another_server_goes_on_where_this_one_stopped() {
+    let mut idle = Heartbeat::new(1000, &TIMING);
+    assert_eq!(idle.poll(1250, &TIMING), Nothing);
+    let rest = idle.rest(1250);
+    assert_eq!(rest, HeartbeatRest { left_ms: 50, awaits_pong: false, is_put_off: false });
+    let mut moved = Heartbeat::resume(&rest, 77, &TIMING);
+    assert_eq!((moved.deadline_ms(), moved.poll(127, &TIMING)), (127, SendPing));
+    moved.on_other_packet(200, &TIMING);
+    let rest = moved.rest(300);
+    assert_eq!(rest, HeartbeatRest { left_ms: 100, awaits_pong: true, is_put_off: true });
+    let mut back = Heartbeat::resume(&rest, 5000, &TIMING);
+    back.on_other_packet(5050, &TIMING);
+    assert_eq!(back.poll(5100, &TIMING), Expired);
+}
+
+#[test]
+fn a_time_left_is_never_longer_than_this_servers_own() {
+    for (awaits_pong, deadline_ms) in [(false, 1300), (true, 1200)] {
+        let rest = HeartbeatRest { left_ms: u64::MAX, awaits_pong, is_put_off: false };
+        assert_eq!(Heartbeat::resume(&rest, 1000, &TIMING).deadline_ms(), deadline_ms);
+    }
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! Bodies of POSTs, read up to their bounds.
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::respond::HttpContext;
+use crate::telemetry::ShardCounters;
+
+/// Why there is no body.
+pub(super) enum BodyError {
+    TooLarge,
+    Aborted,
+    NoRoom,
+}
+
+/// What a body that is not complete holds of `limits.max_inbound_buffer_bytes`.
+struct Held<'a> {
+    counters: &'a ShardCounters,
+    bytes: u64,
+}
+
+impl Held<'_> {
+    fn take(&mut self, bytes: usize, max_bytes: usize) -> bool {
+        let buffered = &self.counters.inbound_buffer_bytes;
+        if buffered.get() + bytes as u64 > max_bytes as u64 {
+            self.counters.inbound_buffer_refused.add(1);
+            return false;
+        }
+        buffered.add(bytes as u64);
+        self.bytes += bytes as u64;
+        true
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.counters.inbound_buffer_bytes.sub(self.bytes);
+    }
+}
+
+/// Reads a body up to the bound. Of one above it, as much again is read and thrown away, so that a client that is
+/// still writing gets to read the refusal.
+pub(super) async fn read_body<M>(mut body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, BodyError> {
+    let max_bytes = http.settings.max_payload_bytes;
+    let mut held = Held { counters: &http.counters, bytes: 0 };
+    let (mut bytes, mut total) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Aborted)?.into_data() else { continue };
+        total += data.len();
+        if total <= max_bytes {
+            if !held.take(data.len(), http.max_inbound_buffer_bytes) {
+                return Err(BodyError::NoRoom);
+            }
+            bytes.extend_from_slice(&data);
+        } else if total > max_bytes.saturating_mul(2) {
+            break;
+        }
+    }
+    if total > max_bytes { Err(BodyError::TooLarge) } else { Ok(bytes) }
+}
