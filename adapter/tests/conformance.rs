@@ -12,12 +12,12 @@ use std::{
 
 use broadgate_adapter::{
     Answers, Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, PublishError,
-    RedisConfig, RedisEngine, Request, RequestError, RequestKind, Response, SocketDetails, SubscriberId,
-    Targets, emitter,
+    RedisConfig, RedisDriver, RedisEngine, Request, RequestError, RequestKind, Response, SocketDetails,
+    SubscriberId, Targets, emitter,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use support::{Recorder, event, eventually, join, numbered, redis_server::RedisServer};
+use support::{Recorder, event, eventually, join, numbered, on_every_driver, redis_server::RedisServer};
 
 const SHARD: SubscriberId = SubscriberId(0);
 const OTHER_SHARD: SubscriberId = SubscriberId(63);
@@ -63,10 +63,10 @@ impl Cluster {
         Self { a: node("nodeA_"), b: node("nodeB_"), server: None }
     }
 
-    async fn redis() -> Self {
+    async fn redis(driver: RedisDriver) -> Self {
         let server = RedisServer::start();
-        let a = redis_node(&server, "nodeA_", "AAA").await;
-        let b = redis_node(&server, "nodeB_", "BBB").await;
+        let a = redis_node(driver, &server, "nodeA_", "AAA").await;
+        let b = redis_node(driver, &server, "nodeB_", "BBB").await;
         Self { a, b, server: Some(server) }
     }
 
@@ -142,16 +142,17 @@ async fn an_answer_may_be_large(cluster: Cluster) {
     assert_eq!(answers.responses, [Response::Fetched(sockets)]);
 }
 
-fn redis_config(server: &RedisServer, uid: &str, node_prefix: &str) -> RedisConfig {
+fn redis_config(driver: RedisDriver, server: &RedisServer, uid: &str, node_prefix: &str) -> RedisConfig {
     RedisConfig {
+        driver,
         unsubscribe_delay: Duration::from_millis(300),
         ..RedisConfig::new(server.url(), uid, node_prefix)
     }
 }
 
-async fn redis_node(server: &RedisServer, uid: &str, node_prefix: &str) -> Node {
+async fn redis_node(driver: RedisDriver, server: &RedisServer, uid: &str, node_prefix: &str) -> Node {
     let recorder = Arc::new(Recorder::default());
-    let config = redis_config(server, uid, node_prefix);
+    let config = redis_config(driver, server, uid, node_prefix);
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("the links of a node", || {
         let metrics = engine.metrics();
@@ -172,13 +173,15 @@ macro_rules! on_every_engine {
                 }
             )+
         }
-        mod redis {
+        mod on_redis {
             $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Cluster::redis().await).await;
+                async fn $name(driver: broadgate_adapter::RedisDriver) {
+                    super::$name(super::Cluster::redis(driver).await).await;
                 }
             )+
+            super::on_every_driver! {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $name)+
+            }
         }
     };
 }
@@ -376,9 +379,23 @@ impl Cluster {
     }
 }
 
-#[tokio::test]
-async fn only_wanted_rooms_are_subscribed() {
-    let cluster = Cluster::redis().await;
+on_every_driver! {
+    #[tokio::test] only_wanted_rooms_are_subscribed
+    #[tokio::test] each_node_is_counted_once_and_listens_for_answers
+    #[tokio::test] a_node_that_does_not_answer_costs_its_own_answer_only
+    #[tokio::test] without_redis_a_request_fails_at_once
+    #[tokio::test] a_room_is_unsubscribed_late
+    #[tokio::test] a_room_that_flaps_causes_no_traffic
+    #[tokio::test] a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern
+    #[tokio::test] glob_characters_in_names_match_only_themselves
+    #[tokio::test] the_plain_json_form_is_delivered
+    #[tokio::test] an_emitter_in_rust_reaches_the_nodes_with_members
+    #[tokio::test] namespaces_and_prefixes_are_kept_apart
+    #[tokio::test] many_rooms_at_once_are_all_confirmed
+}
+
+async fn only_wanted_rooms_are_subscribed(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     cluster.b.join("news").await;
     cluster.b.join("BBBownSocket").await;
     assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
@@ -389,9 +406,8 @@ async fn only_wanted_rooms_are_subscribed() {
     assert_eq!(subscriptions[1], ::redis::Value::Int(1));
 }
 
-#[tokio::test]
-async fn each_node_is_counted_once_and_listens_for_answers() {
-    let cluster = Cluster::redis().await;
+async fn each_node_is_counted_once_and_listens_for_answers(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let mut channels: Vec<String> = cluster.redis_command(&["PUBSUB", "CHANNELS", "socket.io-*"]).await;
     channels.sort();
     let own = ["socket.io-response#/#nodeA_#", "socket.io-response#/#nodeB_#"];
@@ -403,9 +419,8 @@ async fn each_node_is_counted_once_and_listens_for_answers() {
     assert_eq!(subscriptions[1], ::redis::Value::Int(2));
 }
 
-#[tokio::test]
-async fn a_node_that_does_not_answer_costs_its_own_answer_only() {
-    let cluster = Cluster::redis().await;
+async fn a_node_that_does_not_answer_costs_its_own_answer_only(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     // Counted as a node, and silent.
     let mut silent = cluster.server.as_ref().expect("Redis").connect_pubsub().await;
     silent.subscribe("socket.io-request#/#").await.expect("Redis is there");
@@ -418,9 +433,8 @@ async fn a_node_that_does_not_answer_costs_its_own_answer_only() {
     assert_eq!(cluster.a.engine.metrics().requests_pending, 0);
 }
 
-#[tokio::test]
-async fn without_redis_a_request_fails_at_once() {
-    let mut cluster = Cluster::redis().await;
+async fn without_redis_a_request_fails_at_once(driver: RedisDriver) {
+    let mut cluster = Cluster::redis(driver).await;
     cluster.server.as_mut().expect("Redis").kill();
     eventually("the loss", || cluster.a.engine.metrics().subscribe_link_up == 0).await;
     eventually("the other loss", || cluster.a.engine.metrics().publish_link_up == 0).await;
@@ -429,9 +443,8 @@ async fn without_redis_a_request_fails_at_once() {
     assert_eq!(cluster.a.engine.request(join_command()).await, link_down());
 }
 
-#[tokio::test]
-async fn a_room_is_unsubscribed_late() {
-    let cluster = Cluster::redis().await;
+async fn a_room_is_unsubscribed_late(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     cluster.b.join("news").await;
     cluster.b.leave("news");
     assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
@@ -444,9 +457,8 @@ async fn a_room_is_unsubscribed_late() {
     eventually("the message", || !cluster.b.recorder.json().is_empty()).await;
 }
 
-#[tokio::test]
-async fn a_room_that_flaps_causes_no_traffic() {
-    let cluster = Cluster::redis().await;
+async fn a_room_that_flaps_causes_no_traffic(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     cluster.b.join("news").await;
     let before: String = cluster.redis_command(&["INFO", "commandstats"]).await;
     for _ in 0..1000 {
@@ -460,9 +472,8 @@ async fn a_room_that_flaps_causes_no_traffic() {
     }
 }
 
-#[tokio::test]
-async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern() {
-    let cluster = Cluster::redis().await;
+async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let socket = "BBBsocketId0123456789";
     cluster.a.publish(numbered(&[socket], 1)).await;
     // A room of that name, joined by a client, does not make a second subscription.
@@ -474,12 +485,11 @@ async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern() {
     assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 7);
 }
 
-#[tokio::test]
-async fn glob_characters_in_names_match_only_themselves() {
+async fn glob_characters_in_names_match_only_themselves(driver: RedisDriver) {
     let server = RedisServer::start();
     let cluster = Cluster {
-        a: redis_node(&server, "nodeA_", "A").await,
-        b: redis_node(&server, "nodeB_", "[ab]*?\\").await,
+        a: redis_node(driver, &server, "nodeA_", "A").await,
+        b: redis_node(driver, &server, "nodeB_", "[ab]*?\\").await,
         server: Some(server),
     };
     cluster.a.publish(numbered(&["a-room"], 1)).await;
@@ -488,9 +498,8 @@ async fn glob_characters_in_names_match_only_themselves() {
     assert_eq!(cluster.b.recorder.json(), [r#"["message",2]"#]);
 }
 
-#[tokio::test]
-async fn the_plain_json_form_is_delivered() {
-    let cluster = Cluster::redis().await;
+async fn the_plain_json_form_is_delivered(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     cluster.b.join("news").await;
     let text = r#"{"event":"headline","data":{"title":"hi"},"except":"muted","volatile":true}"#;
     let receivers: u64 = cluster.redis_command(&["PUBLISH", "socket.io#/#news#", text]).await;
@@ -503,9 +512,8 @@ async fn the_plain_json_form_is_delivered() {
     assert!(broadcast.flags.volatile);
 }
 
-#[tokio::test]
-async fn an_emitter_in_rust_reaches_the_nodes_with_members() {
-    let cluster = Cluster::redis().await;
+async fn an_emitter_in_rust_reaches_the_nodes_with_members(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     cluster.b.join("news").await;
     let url = cluster.server.as_ref().expect("it has a server").url();
     let to_room = emitter::publish_once(&url, "socket.io", &numbered(&["news"], 1)).await;
@@ -516,12 +524,13 @@ async fn an_emitter_in_rust_reaches_the_nodes_with_members() {
     eventually("the second", || cluster.a.recorder.json() == [r#"["message",2]"#]).await;
 }
 
-#[tokio::test]
-async fn namespaces_and_prefixes_are_kept_apart() {
+async fn namespaces_and_prefixes_are_kept_apart(driver: RedisDriver) {
     let server = RedisServer::start();
     let recorder = Arc::new(Recorder::default());
-    let config =
-        RedisConfig { namespaces: vec!["/".into(), "/chat".into()], ..redis_config(&server, "nodeB_", "B") };
+    let config = RedisConfig {
+        namespaces: vec!["/".into(), "/chat".into()],
+        ..redis_config(driver, &server, "nodeB_", "B")
+    };
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 12).await;
     let in_chat = |json: &str| Broadcast { namespace: "/chat".into(), ..(*event(&[], &[], json)).clone() };
@@ -533,9 +542,8 @@ async fn namespaces_and_prefixes_are_kept_apart() {
     assert_eq!(*recorder.broadcasts()[0], in_chat("[\"yes\"]"));
 }
 
-#[tokio::test]
-async fn many_rooms_at_once_are_all_confirmed() {
-    let cluster = Cluster::redis().await;
+async fn many_rooms_at_once_are_all_confirmed(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let namespace = Arc::from("/");
     for number in 0..20_000 {
         cluster.b.engine.subscribe(SHARD, &namespace, &Arc::from(format!("room{number}")));

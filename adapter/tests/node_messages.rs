@@ -6,11 +6,11 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use broadgate_adapter::{
-    Engine, Event, MemoryBus, MemoryEngine, NodeTargets, Origin, RedisConfig, RedisEngine, Request,
-    RequestKind, SendError, Targets, wire::Limits,
+    Engine, Event, MemoryBus, MemoryEngine, NodeTargets, Origin, RedisConfig, RedisDriver, RedisEngine,
+    Request, RequestKind, SendError, Targets, wire::Limits,
 };
 use bytes::Bytes;
-use support::{DEADLINE, Recorder, event, eventually, join, redis_server::RedisServer};
+use support::{DEADLINE, Recorder, event, eventually, join, on_every_driver, redis_server::RedisServer};
 
 /// Names of the nodes of a cluster.
 const NAMES: [&str; 5] = ["nodeA", "nodeB", "nodeC", "nodeD", "nodeE"];
@@ -42,11 +42,11 @@ impl Cluster {
         Self { nodes: NAMES.map(node).into(), server: None }
     }
 
-    async fn redis() -> Self {
+    async fn redis(driver: RedisDriver) -> Self {
         let server = RedisServer::start();
         let mut nodes = Vec::new();
         for name in NAMES {
-            nodes.push(start(&RedisConfig::new(server.url(), name, name)).await);
+            nodes.push(start(&RedisConfig { driver, ..RedisConfig::new(server.url(), name, name) }).await);
         }
         Self { nodes, server: Some(server) }
     }
@@ -104,13 +104,15 @@ macro_rules! on_every_engine {
                 }
             )+
         }
-        mod redis {
+        mod on_redis {
             $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Cluster::redis().await).await;
+                async fn $name(driver: broadgate_adapter::RedisDriver) {
+                    super::$name(super::Cluster::redis(driver).await).await;
                 }
             )+
+            super::on_every_driver! {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $name)+
+            }
         }
     };
 }
@@ -350,26 +352,36 @@ async fn a_node_that_ends_says_goodbye(cluster: Cluster) {
 
 // What only Redis has.
 
-#[tokio::test]
-async fn a_node_that_ends_without_a_word_is_lost_and_its_next_process_is_found() {
-    let cluster = Cluster::redis().await;
+on_every_driver! {
+    #[tokio::test] a_node_that_ends_without_a_word_is_lost_and_its_next_process_is_found
+    #[tokio::test] a_node_that_is_told_to_be_gone_is_forgotten_at_once
+    #[tokio::test] a_notice_that_is_none_is_skipped_and_counted
+    #[tokio::test] an_outage_makes_no_node_look_dead
+    #[tokio::test] a_server_that_stands_still_makes_no_node_look_dead
+    #[tokio::test] who_is_no_node_publishes_under_its_own_name_or_none
+    #[tokio::test] a_message_beyond_the_bound_is_skipped_and_counted
+    #[tokio::test] without_redis_nothing_is_sent
+    #[tokio::test] what_the_server_refuses_is_told_and_the_rest_of_the_batch_is_not_mixed_up
+}
+
+async fn a_node_that_ends_without_a_word_is_lost_and_its_next_process_is_found(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     let a = &cluster.nodes[0];
-    let f = start(&RedisConfig::new(server.url(), "nodeF", "nodeF")).await;
+    let f = start(&RedisConfig { driver, ..RedisConfig::new(server.url(), "nodeF", "nodeF") }).await;
     eventually("the new node", || known(a).contains(&"nodeF".to_owned())).await;
     // Its tasks end with it, and nobody says goodbye.
     drop(f);
     eventually("the loss", || !known(a).contains(&"nodeF".to_owned())).await;
     assert_eq!(known(a).len(), 4, "no other");
-    let _f = start(&RedisConfig::new(server.url(), "nodeF", "nodeF")).await;
+    let _f = start(&RedisConfig { driver, ..RedisConfig::new(server.url(), "nodeF", "nodeF") }).await;
     eventually("the next process", || known(a).contains(&"nodeF".to_owned())).await;
     let told: Vec<_> = told(a).into_iter().filter(|told| told.contains("nodeF")).collect();
     assert_eq!(told, ["found nodeF", "lost nodeF", "found nodeF"]);
 }
 
-#[tokio::test]
-async fn a_node_that_is_told_to_be_gone_is_forgotten_at_once() {
-    let cluster = Cluster::redis().await;
+async fn a_node_that_is_told_to_be_gone_is_forgotten_at_once(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     let a = &cluster.nodes[0];
     let hello = r#"{"type":"hello","node":"ghost","version":"1","start":1}"#;
@@ -379,9 +391,8 @@ async fn a_node_that_is_told_to_be_gone_is_forgotten_at_once() {
     assert!(!known(a).contains(&"ghost".to_owned()));
 }
 
-#[tokio::test]
-async fn a_notice_that_is_none_is_skipped_and_counted() {
-    let cluster = Cluster::redis().await;
+async fn a_notice_that_is_none_is_skipped_and_counted(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     for payload in ["hello", r#"{"type":"hello","node":"a b","version":"1","start":1}"#] {
         let _: u64 = server.command(&["PUBLISH", "socket.io-broadgate#", payload]).await;
@@ -390,9 +401,8 @@ async fn a_notice_that_is_none_is_skipped_and_counted() {
     eventually("both", || malformed() == 2).await;
 }
 
-#[tokio::test]
-async fn an_outage_makes_no_node_look_dead() {
-    let mut cluster = Cluster::redis().await;
+async fn an_outage_makes_no_node_look_dead(driver: RedisDriver) {
+    let mut cluster = Cluster::redis(driver).await;
     for node in &cluster.nodes {
         eventually("all nodes", || known(node).len() == 4).await;
     }
@@ -409,9 +419,8 @@ async fn an_outage_makes_no_node_look_dead() {
     }
 }
 
-#[tokio::test]
-async fn a_server_that_stands_still_makes_no_node_look_dead() {
-    let cluster = Cluster::redis().await;
+async fn a_server_that_stands_still_makes_no_node_look_dead(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     for node in &cluster.nodes {
         eventually("all nodes", || known(node).len() == 4).await;
     }
@@ -426,9 +435,8 @@ async fn a_server_that_stands_still_makes_no_node_look_dead() {
     }
 }
 
-#[tokio::test]
-async fn who_is_no_node_publishes_under_its_own_name_or_none() {
-    let cluster = Cluster::redis().await;
+async fn who_is_no_node_publishes_under_its_own_name_or_none(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     broadgate_adapter::emitter::publish_once(&server.url(), "socket.io", &event(&[], &[], "[\"e\"]"))
         .await
@@ -447,9 +455,8 @@ async fn who_is_no_node_publishes_under_its_own_name_or_none() {
     assert_eq!(origins, [Origin::of("emitter"), Origin::UNKNOWN, Origin::OTHER]);
 }
 
-#[tokio::test]
-async fn a_message_beyond_the_bound_is_skipped_and_counted() {
-    let cluster = Cluster::redis().await;
+async fn a_message_beyond_the_bound_is_skipped_and_counted(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     let too_large = "x".repeat(MAX_MESSAGE_BYTES + 1);
     for payload in [too_large.as_str(), "fits"] {
@@ -461,9 +468,8 @@ async fn a_message_beyond_the_bound_is_skipped_and_counted() {
     assert_eq!((metrics.malformed_total, metrics.node_messages_received_total), (1, 1));
 }
 
-#[tokio::test]
-async fn without_redis_nothing_is_sent() {
-    let mut cluster = Cluster::redis().await;
+async fn without_redis_nothing_is_sent(driver: RedisDriver) {
+    let mut cluster = Cluster::redis(driver).await;
     cluster.server.as_mut().expect("it is a cluster over Redis").kill();
     let a = &cluster.nodes[0];
     eventually("the loss", || a.engine.metrics().publish_link_up == 0).await;
@@ -471,9 +477,8 @@ async fn without_redis_nothing_is_sent() {
     assert_eq!(send(a, NodeTargets::Two("nodeB", "nodeC"), "hello").await, Err(SendError::LinkDown));
 }
 
-#[tokio::test]
-async fn what_the_server_refuses_is_told_and_the_rest_of_the_batch_is_not_mixed_up() {
-    let cluster = Cluster::redis().await;
+async fn what_the_server_refuses_is_told_and_the_rest_of_the_batch_is_not_mixed_up(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     // May not publish to C.
     let channels = ["&socket.io#*", "&socket.io#/#nodeL*", "&socket.io-re*"];
@@ -482,7 +487,7 @@ async fn what_the_server_refuses_is_told_and_the_rest_of_the_batch_is_not_mixed_
         ["ACL", "SETUSER", "limited", "on", ">secret", "+@all", channels[0], channels[1], channels[2]];
     let _: () = server.command(&[&rules[..], &nodes].concat()).await;
     let url = server.url().replace("redis://", "redis://limited:secret@");
-    let limited = start(&RedisConfig::new(url, "nodeL", "nodeL")).await;
+    let limited = start(&RedisConfig { driver, ..RedisConfig::new(url, "nodeL", "nodeL") }).await;
     let a = &limited.engine;
     let message = || Bytes::from_static(b"hello");
     let answers = futures_util::future::join_all([

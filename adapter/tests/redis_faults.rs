@@ -11,11 +11,14 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Engine, Event, PublishError, RedisConfig, RedisEngine, StartError, SubscriberId, redis::EndpointError,
-    wire::Limits,
+    Engine, Event, PublishError, RedisConfig, RedisDriver, RedisEngine, StartError, SubscriberId,
+    redis::EndpointError, wire::Limits,
 };
 use futures_util::FutureExt;
-use support::{DEADLINE, Recorder, event, eventually, join, log::Log, numbered, redis_server::RedisServer};
+use support::{
+    DEADLINE, Recorder, event, eventually, join, log::Log, numbered, on_every_driver,
+    redis_server::RedisServer,
+};
 
 const SHARD: SubscriberId = SubscriberId(1);
 
@@ -24,13 +27,17 @@ struct Node {
     recorder: Arc<Recorder>,
 }
 
-fn start(server: &RedisServer, uid: &str) -> Node {
+fn config(driver: RedisDriver, url: String, uid: &str, node_prefix: &str) -> RedisConfig {
+    RedisConfig { driver, ..RedisConfig::new(url, uid, node_prefix) }
+}
+
+fn start(driver: RedisDriver, server: &RedisServer, uid: &str) -> Node {
     let config = RedisConfig {
         ping_interval: Duration::from_millis(100),
         ping_timeout: Duration::from_secs(1),
         publish_timeout: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(1),
-        ..RedisConfig::new(server.url(), uid, uid)
+        ..config(driver, server.url(), uid, uid)
     };
     start_with(config)
 }
@@ -130,8 +137,8 @@ async fn eventually_recovered(node: &Node, outages: usize) {
     .await;
 }
 
-async fn two_nodes_in_one_room(server: &RedisServer) -> (Node, Node) {
-    let nodes = (start(server, "nodeA_"), start(server, "nodeB_"));
+async fn two_nodes_in_one_room(driver: RedisDriver, server: &RedisServer) -> (Node, Node) {
+    let nodes = (start(driver, server, "nodeA_"), start(driver, server, "nodeB_"));
     for node in [&nodes.0, &nodes.1] {
         node.ready().await;
         join(&*node.engine, &node.recorder, SHARD, "load").await;
@@ -139,10 +146,25 @@ async fn two_nodes_in_one_room(server: &RedisServer) -> (Node, Node) {
     nodes
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_and_started_again_is_found_again() {
+on_every_driver! {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_server_that_is_killed_and_started_again_is_found_again
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_server_that_hangs_is_noticed_and_found_again
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] links_that_are_cut_come_back
+    #[tokio::test] an_engine_starts_before_its_server
+    #[tokio::test] the_queue_to_a_server_that_hangs_is_bounded
+    #[tokio::test] what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later
+    #[tokio::test] a_link_that_is_cut_is_noticed_at_once
+    #[tokio::test] a_link_that_flaps_does_not_fill_the_log
+    #[tokio::test] the_base_is_subscribed_before_the_node_says_so_and_events_of_a_link_come_after_the_loss_of_the_last
+    #[tokio::test] rooms_that_nobody_wants_any_more_are_bounded
+    #[tokio::test] what_is_too_large_is_refused_by_the_publisher
+    #[tokio::test] malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive
+    #[tokio::test] a_wrong_password_is_told_without_the_password
+}
+
+async fn a_server_that_is_killed_and_started_again_is_found_again(driver: RedisDriver) {
     let mut server = RedisServer::start();
-    let (a, b) = two_nodes_in_one_room(&server).await;
+    let (a, b) = two_nodes_in_one_room(driver, &server).await;
     let load = Load::start(&a.engine);
     eventually("load", || b.recorder.json().len() > 100).await;
 
@@ -176,10 +198,9 @@ async fn a_server_that_is_killed_and_started_again_is_found_again() {
     assert_each_once_in_order(&b.recorder);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_hangs_is_noticed_and_found_again() {
+async fn a_server_that_hangs_is_noticed_and_found_again(driver: RedisDriver) {
     let server = RedisServer::start();
-    let (a, b) = two_nodes_in_one_room(&server).await;
+    let (a, b) = two_nodes_in_one_room(driver, &server).await;
     let load = Load::start(&a.engine);
     eventually("load", || b.recorder.json().len() > 100).await;
 
@@ -198,10 +219,9 @@ async fn a_server_that_hangs_is_noticed_and_found_again() {
     assert_each_once_in_order(&b.recorder);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_that_are_cut_come_back() {
+async fn links_that_are_cut_come_back(driver: RedisDriver) {
     let server = RedisServer::start();
-    let (a, b) = two_nodes_in_one_room(&server).await;
+    let (a, b) = two_nodes_in_one_room(driver, &server).await;
     let load = Load::start(&a.engine);
     for round in 1..=5 {
         let arrived = b.recorder.json().len();
@@ -221,11 +241,10 @@ async fn links_that_are_cut_come_back() {
     assert_each_once_in_order(&b.recorder);
 }
 
-#[tokio::test]
-async fn an_engine_starts_before_its_server() {
+async fn an_engine_starts_before_its_server(driver: RedisDriver) {
     let mut server = RedisServer::start();
     server.kill();
-    let node = start(&server, "nodeA_");
+    let node = start(driver, &server, "nodeA_");
     node.engine.subscribe(SHARD, &Arc::from("/"), &Arc::from("news"));
     assert_eq!(node.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
     server.restart();
@@ -234,11 +253,10 @@ async fn an_engine_starts_before_its_server() {
     assert!(node.recorder.gaps_ms().is_empty());
 }
 
-#[tokio::test]
-async fn the_queue_to_a_server_that_hangs_is_bounded() {
+async fn the_queue_to_a_server_that_hangs_is_bounded(driver: RedisDriver) {
     let server = RedisServer::start();
     let config =
-        RedisConfig { max_publish_queue_bytes: 1 << 20, ..RedisConfig::new(server.url(), "nodeA_", "A") };
+        RedisConfig { max_publish_queue_bytes: 1 << 20, ..config(driver, server.url(), "nodeA_", "A") };
     let node = start_with(config);
     node.ready().await;
     server.pause();
@@ -255,10 +273,9 @@ async fn the_queue_to_a_server_that_hangs_is_bounded() {
     node.engine.publish(large).await.expect("there is room");
 }
 
-#[tokio::test]
-async fn what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later() {
+async fn what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later(driver: RedisDriver) {
     let server = RedisServer::start();
-    let (a, b) = two_nodes_in_one_room(&server).await;
+    let (a, b) = two_nodes_in_one_room(driver, &server).await;
     server.pause();
     // More than the batches in flight take.
     let text = "x".repeat(100_000);
@@ -277,13 +294,11 @@ async fn what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later() {
     assert!(!b.recorder.json().iter().any(|json| json.starts_with("[\"late\",299,")));
 }
 
-#[tokio::test]
-async fn a_link_that_is_cut_is_noticed_at_once() {
+async fn a_link_that_is_cut_is_noticed_at_once(driver: RedisDriver) {
     let (log, _guard) = Log::capture();
     let server = RedisServer::start();
     let hour = Duration::from_secs(3600);
-    let node =
-        start_with(RedisConfig { ping_interval: hour, ..RedisConfig::new(server.url(), "nodeA_", "A") });
+    let node = start_with(RedisConfig { ping_interval: hour, ..config(driver, server.url(), "nodeA_", "A") });
     node.ready().await;
     let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     eventually_recovered(&node, 1).await;
@@ -292,11 +307,10 @@ async fn a_link_that_is_cut_is_noticed_at_once() {
     }
 }
 
-#[tokio::test]
-async fn a_link_that_flaps_does_not_fill_the_log() {
+async fn a_link_that_flaps_does_not_fill_the_log(driver: RedisDriver) {
     let (log, _guard) = Log::capture();
     let server = RedisServer::start();
-    let node = start(&server, "nodeA_");
+    let node = start(driver, &server, "nodeA_");
     node.ready().await;
     for round in 1..=8 {
         let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
@@ -307,11 +321,11 @@ async fn a_link_that_flaps_does_not_fill_the_log() {
     assert!((4..=20).contains(&lines), "{lines} lines");
 }
 
-#[tokio::test]
-async fn the_base_is_subscribed_before_the_node_says_so_and_events_of_a_link_come_after_the_loss_of_the_last()
-{
+async fn the_base_is_subscribed_before_the_node_says_so_and_events_of_a_link_come_after_the_loss_of_the_last(
+    driver: RedisDriver,
+) {
     let server = RedisServer::start();
-    let node = start(&server, "nodeA_");
+    let node = start(driver, &server, "nodeA_");
     assert_eq!(node.engine.metrics().ever_subscribed, 0);
     eventually("the base", || node.engine.metrics().ever_subscribed == 1).await;
     let receivers: u64 = server.command(&["PUBLISH", "socket.io#/#nodeA_socket#", r#"{"event":"e"}"#]).await;
@@ -330,14 +344,13 @@ async fn the_base_is_subscribed_before_the_node_says_so_and_events_of_a_link_com
     assert_eq!(told, ["LinkLost", "Subscribed", "Gap"]);
 }
 
-#[tokio::test]
-async fn rooms_that_nobody_wants_any_more_are_bounded() {
+async fn rooms_that_nobody_wants_any_more_are_bounded(driver: RedisDriver) {
     let server = RedisServer::start();
     let node = start_with(RedisConfig {
         unsubscribe_delay: Duration::from_secs(3600),
         max_idle_subscriptions: 10,
         ping_interval: Duration::from_millis(20),
-        ..RedisConfig::new(server.url(), "nodeA_", "A")
+        ..config(driver, server.url(), "nodeA_", "A")
     });
     node.ready().await;
     let base = node.engine.metrics().subscriptions_confirmed;
@@ -353,11 +366,10 @@ async fn rooms_that_nobody_wants_any_more_are_bounded() {
     .await;
 }
 
-#[tokio::test]
-async fn what_is_too_large_is_refused_by_the_publisher() {
+async fn what_is_too_large_is_refused_by_the_publisher(driver: RedisDriver) {
     let server = RedisServer::start();
     let limits = Limits { max_message_bytes: 1000, ..Limits::default() };
-    let node = start_with(RedisConfig { limits, ..RedisConfig::new(server.url(), "nodeA_", "A") });
+    let node = start_with(RedisConfig { limits, ..config(driver, server.url(), "nodeA_", "A") });
     node.ready().await;
     let large = event(&[], &[], &format!("[\"large\",\"{}\"]", "x".repeat(1000)));
     let published = node.engine.publish(large);
@@ -389,11 +401,10 @@ const MALFORMED: &[&[u8]] = &[
     b"[\"event\"]",
 ];
 
-#[tokio::test]
-async fn malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive() {
+async fn malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive(driver: RedisDriver) {
     let (log, _guard) = Log::capture();
     let server = RedisServer::start();
-    let node = start(&server, "nodeA_");
+    let node = start(driver, &server, "nodeA_");
     node.ready().await;
     join(&*node.engine, &node.recorder, SHARD, "news").await;
 
@@ -403,7 +414,7 @@ async fn malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive(
     let mut sent = 0;
     for channel in channels {
         for payload in MALFORMED {
-            let receivers: u64 = redis::cmd("PUBLISH")
+            let receivers: u64 = ::redis::cmd("PUBLISH")
                 .arg(channel)
                 .arg(*payload)
                 .query_async(&mut client)
@@ -414,7 +425,7 @@ async fn malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive(
         }
     }
     for channel in &channels[..3] {
-        let _: u64 = redis::cmd("PUBLISH")
+        let _: u64 = ::redis::cmd("PUBLISH")
             .arg(*channel)
             .arg(r#"{"event":"valid"}"#)
             .query_async(&mut client)
@@ -428,21 +439,20 @@ async fn malformed_messages_are_counted_and_skipped_and_valid_ones_still_arrive(
     assert!((1..=10).contains(&lines.len()), "{} lines", lines.len());
 }
 
-#[tokio::test]
-async fn a_wrong_password_is_told_without_the_password() {
+async fn a_wrong_password_is_told_without_the_password(driver: RedisDriver) {
     let (log, _guard) = Log::capture();
     let server = RedisServer::start_with_password("rightSecret");
     let url = |password: &str| server.url().replace("redis://", &format!("redis://:{password}@"));
-    let wrong = start_with(RedisConfig::new(url("wrongSecret"), "nodeA_", "A"));
+    let wrong = start_with(config(driver, url("wrongSecret"), "nodeA_", "A"));
     eventually("a line for each link", || log.lines_with("WRONGPASS").len() >= 2).await;
     assert_eq!(wrong.engine.publish(numbered(&[], 0)).await, Err(PublishError::LinkDown));
-    let missing = start_with(RedisConfig::new(server.url(), "nodeB_", "B"));
+    let missing = start_with(config(driver, server.url(), "nodeB_", "B"));
     eventually("a line for each link", || log.lines_with("NOAUTH").len() >= 2).await;
 
-    let right = start_with(RedisConfig::new(url("rightSecret"), "nodeC_", "C"));
+    let right = start_with(config(driver, url("rightSecret"), "nodeC_", "C"));
     right.ready().await;
     assert_eq!(log.lines_with("Secret"), Vec::<String>::new());
-    assert!(!format!("{:?}", RedisConfig::new(url("rightSecret"), "nodeC_", "C")).contains("Secret"));
+    assert!(!format!("{:?}", config(driver, url("rightSecret"), "nodeC_", "C")).contains("Secret"));
     for node in [wrong, missing, right] {
         node.engine.shutdown().await;
     }

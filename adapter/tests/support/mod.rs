@@ -149,3 +149,28 @@ pub async fn join(engine: &dyn Engine, recorder: &Recorder, subscriber: Subscrib
     engine.subscribe(subscriber, &Arc::from("/"), &Arc::from(room));
     eventually("the subscription", || recorder.subscribed(subscriber, room) > before).await;
 }
+
+/// Makes a test of each driver from one function that takes it.
+#[allow(unused_macros, reason = "each test file uses a part of it")]
+macro_rules! on_every_driver {
+    ($($(#[$attribute:meta])+ $name:ident)+) => {
+        mod redis {
+            $(
+                $(#[$attribute])+
+                async fn $name() {
+                    super::$name(broadgate_adapter::RedisDriver::Redis).await;
+                }
+            )+
+        }
+        mod fred {
+            $(
+                $(#[$attribute])+
+                async fn $name() {
+                    super::$name(broadgate_adapter::RedisDriver::Fred).await;
+                }
+            )+
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub(crate) use on_every_driver;

@@ -181,8 +181,12 @@ fn redis(section: &mut Section<'_>) -> RedisSettings {
         "socket.io",
         checks::channel_prefix,
     );
-    let driver =
-        section.choice("driver", "The client library.", &[("redis", RedisDriver::Redis)], RedisDriver::Redis);
+    let driver = section.choice(
+        "driver",
+        "The client library, \"redis\" or \"fred\". What is sent and promised is the same; nodes may differ.",
+        &[("redis", RedisDriver::Redis), ("fred", RedisDriver::Fred)],
+        RedisDriver::default(),
+    );
     let unsubscribe_delay = section.milliseconds(
         "unsubscribe_delay_ms",
         "How long a room that became empty stays subscribed, so that a room that flaps costs nothing.",

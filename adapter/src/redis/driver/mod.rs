@@ -3,6 +3,7 @@
 //!
 //! A driver does no more than frames: reconnecting, deadlines of subscriptions and what is subscribed are ours.
 
+mod fred;
 mod redis;
 mod reply;
 
@@ -17,6 +18,8 @@ pub enum RedisDriver {
     /// The `redis` crate.
     #[default]
     Redis,
+    /// The `fred` crate.
+    Fred,
 }
 
 /// How long one link waits.
@@ -41,6 +44,7 @@ pub(crate) enum LinkError {
 #[derive(Clone)]
 pub(crate) enum Link {
     Redis(redis::Link),
+    Fred(fred::Link),
 }
 
 /// A message for one channel; or for two at one place in the order of everything that the server takes.
@@ -83,6 +87,7 @@ impl RedisDriver {
     ) -> Result<Link, LinkError> {
         match self {
             Self::Redis => redis::connect(endpoint, timeouts, on_message).await.map(Link::Redis),
+            Self::Fred => fred::connect(endpoint, timeouts, on_message).await.map(Link::Fred),
         }
     }
 }
@@ -92,6 +97,7 @@ impl Link {
     pub(crate) async fn lost(&self) {
         match self {
             Self::Redis(link) => link.lost().await,
+            Self::Fred(link) => link.lost().await,
         }
     }
 
@@ -100,6 +106,7 @@ impl Link {
     async fn send(&mut self, commands: &Commands<'_>) -> Result<Vec<Reply>, LinkError> {
         match self {
             Self::Redis(link) => link.send(commands).await,
+            Self::Fred(link) => link.send(commands).await,
         }
     }
 
@@ -107,6 +114,7 @@ impl Link {
     pub(crate) async fn subscribe(&mut self, channels: Vec<String>) -> Result<(), LinkError> {
         match self {
             Self::Redis(link) => link.subscribe(channels).await,
+            Self::Fred(link) => link.subscribe(channels).await,
         }
     }
 
@@ -114,6 +122,7 @@ impl Link {
     pub(crate) async fn subscribe_patterns(&mut self, patterns: Vec<String>) -> Result<(), LinkError> {
         match self {
             Self::Redis(link) => link.subscribe_patterns(patterns).await,
+            Self::Fred(link) => link.subscribe_patterns(patterns).await,
         }
     }
 
@@ -121,6 +130,7 @@ impl Link {
     pub(crate) async fn unsubscribe(&mut self, channels: Vec<String>) -> Result<(), LinkError> {
         match self {
             Self::Redis(link) => link.unsubscribe(channels).await,
+            Self::Fred(link) => link.unsubscribe(channels).await,
         }
     }
 
@@ -211,3 +221,6 @@ fn subscriptions(answer: Option<Reply>) -> Result<u64, String> {
 fn unexpected(command: &str) -> LinkError {
     LinkError::Failed(format!("{command} was answered with something else"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,11 @@ impl From<Value> for Reply {
                 Self::Array(flat.map(Self::from).collect())
             }
             Value::Attribute { data, .. } => Self::from(*data),
-            Value::ServerError(error) => Self::Error(error.to_string()),
+            // As the server wrote it; `Display` has names of the crate's own for some codes.
+            Value::ServerError(error) => Self::Error(match error.details() {
+                Some(details) => format!("{} {details}", error.code()),
+                None => error.code().to_owned(),
+            }),
             // Pushes are no answers, and nothing here asks for a number beyond 64 bits.
             _ => Self::Nil,
         }

@@ -1,0 +1,247 @@
+//! The driver `fred`: the crate of that name, used for one connection. Its pools, its reconnecting, its tracking of
+//! subscriptions and its check for unresponsive servers are left off.
+//!
+//! What it does not promise, and what is done about it:
+//! - Messages come out of a ring that overwrites the oldest when the receiver is late. Here the receiver is never late:
+//!   see [`reader`].
+//! - `SUBSCRIBE` resolves when it is written, and the server's confirmations are thrown away. So a `PING` follows in the
+//!   same pipeline, and its answer, which comes after the confirmations, is the confirmation. A pipeline, because fred
+//!   reads nothing before all of it is written: a refusal of the subscription then finds the `PING` waiting, is taken for
+//!   its answer, and ends the link. It would be thrown away, too, if nothing waited.
+//! - Of other commands, a pipeline is flushed after each. Those that are queued one by one are flushed together, so that is
+//!   how they are sent; a lock keeps those of one call together.
+//! - Commands read from the queue wait while there is something to read from the socket. A node that can't keep up with
+//!   what it receives is late with its commands as well.
+
+mod reader;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ::fred::{
+    clients::{Client, Pipeline},
+    error::{Error, ErrorKind},
+    interfaces::{ClientLike, EventInterface, PubsubInterface},
+    types::{
+        ClusterHash, CustomCommand, Resp3Frame, RespVersion, Value,
+        config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig},
+    },
+};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+use parking_lot::Mutex;
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{Commands, LinkError, Reply, Timeouts};
+use crate::redis::endpoint::{Address, Endpoint};
+
+/// More than is ever in flight; beyond it a command fails, and with it the link.
+const MAX_QUEUED_COMMANDS: usize = 1 << 15;
+
+type Answer = BoxFuture<'static, Result<Resp3Frame, Error>>;
+
+/// See [`super::Link`].
+#[derive(Clone)]
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    response_timeout: Option<Duration>,
+    /// Held while the commands of one call are queued.
+    queueing: Mutex<()>,
+    confirmations: AtomicU64,
+    lost: Arc<Notify>,
+    _connection: Connection,
+}
+
+/// fred's task, which owns the socket. It would outlive whoever asked for the connection.
+struct Connection(AbortHandle);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    timeouts: Timeouts,
+    on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
+) -> Result<Link, LinkError> {
+    let client = client(endpoint, timeouts)?;
+    let mut connected = {
+        let client = client.clone();
+        async move { client.wait_for_connect().await }.boxed()
+    };
+    // It listens from its first poll on.
+    let _not_yet = (&mut connected).now_or_never();
+    let task = client.connect();
+    let connection = Connection(task.abort_handle());
+    tokio::time::timeout(timeouts.connect, connected).await.map_err(|_| LinkError::Timeout)??;
+
+    reader::spawn_in_waker(client.message_rx(), on_message, task.abort_handle());
+    let lost = Arc::new(Notify::new());
+    let on_lost = Arc::clone(&lost);
+    tokio::spawn(async move {
+        // However it ended: without a policy it does not reconnect.
+        let _ended = task.await;
+        on_lost.notify_one();
+    });
+    let shared = Shared {
+        client,
+        response_timeout: timeouts.response,
+        queueing: Mutex::new(()),
+        confirmations: AtomicU64::new(0),
+        lost,
+        _connection: connection,
+    };
+    Ok(Link { shared: Arc::new(shared) })
+}
+
+fn client(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Client, LinkError> {
+    if endpoint.tls {
+        return Err(LinkError::Failed("TLS is not built in".to_owned()));
+    }
+    let server = match &endpoint.address {
+        Address::Tcp { host, port } => {
+            ServerConfig::Centralized { server: Server::new(host.as_str(), *port) }
+        }
+        Address::Unix(path) => ServerConfig::Unix { path: path.clone() },
+    };
+    let login = endpoint.login.clone();
+    let config = Config {
+        server,
+        version: RespVersion::RESP3,
+        username: login.as_ref().and_then(|login| login.user.clone()),
+        password: login.map(|login| login.password),
+        ..Config::default()
+    };
+    // Deadlines of answers are ours, one for all commands of a call.
+    let performance =
+        PerformanceConfig { default_command_timeout: Duration::ZERO, ..PerformanceConfig::default() };
+    let connection = ConnectionConfig {
+        connection_timeout: timeouts.connect,
+        internal_command_timeout: timeouts.connect,
+        max_command_attempts: 1,
+        max_command_buffer_len: MAX_QUEUED_COMMANDS,
+        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        ..ConnectionConfig::default()
+    };
+    Ok(Client::new(config, Some(performance), Some(connection), None))
+}
+
+impl Link {
+    pub(super) async fn lost(&self) {
+        self.shared.lost.notified().await;
+    }
+
+    pub(super) async fn send(&mut self, commands: &Commands<'_>) -> Result<Vec<Reply>, LinkError> {
+        let answers: Vec<Answer> = {
+            let _queueing = self.shared.queueing.lock();
+            commands.iter().map(|words| self.queue(words)).collect()
+        };
+        self.in_time(async {
+            let mut replies = Vec::with_capacity(answers.len());
+            for answer in answers {
+                replies.push(Reply::from(answer.await?));
+            }
+            Ok(replies)
+        })
+        .await
+    }
+
+    pub(super) async fn subscribe(&mut self, channels: Vec<String>) -> Result<(), LinkError> {
+        let pipeline = self.shared.client.pipeline();
+        pipeline.subscribe(channels).await?;
+        self.confirmed(pipeline).await
+    }
+
+    pub(super) async fn subscribe_patterns(&mut self, patterns: Vec<String>) -> Result<(), LinkError> {
+        let pipeline = self.shared.client.pipeline();
+        pipeline.psubscribe(patterns).await?;
+        self.confirmed(pipeline).await
+    }
+
+    pub(super) async fn unsubscribe(&mut self, channels: Vec<String>) -> Result<(), LinkError> {
+        let pipeline = self.shared.client.pipeline();
+        pipeline.unsubscribe(channels).await?;
+        self.confirmed(pipeline).await
+    }
+
+    /// Sends a command whose answers fred throws away, and resolves when the server has carried it out.
+    async fn confirmed(&self, pipeline: Pipeline<Client>) -> Result<(), LinkError> {
+        let mark = self.shared.confirmations.fetch_add(1, Ordering::Relaxed).to_string();
+        let ping = CustomCommand::new_static("PING", ClusterHash::FirstKey, false);
+        pipeline.custom::<(), _>(ping, vec![mark.as_str()]).await?;
+        let answer = {
+            let _queueing = self.shared.queueing.lock();
+            queued(async move { pipeline.last::<Value>().await }.boxed())
+        };
+        let answer = self.in_time(answer).await?;
+        if answer.as_bytes() == Some(mark.as_bytes()) {
+            return Ok(());
+        }
+        Err(LinkError::Failed("the confirmation is an answer to something else".to_owned()))
+    }
+
+    /// Queues one command, with the lock held.
+    fn queue(&self, words: &[&[u8]]) -> Answer {
+        let client = self.shared.client.clone();
+        let [name, args @ ..] = words else { unreachable!("a command has a name") };
+        let name = String::from_utf8_lossy(name).into_owned();
+        let args: Vec<Value> = args.iter().map(|arg| Value::Bytes(arg.to_vec().into())).collect();
+        let command = CustomCommand::new(name, ClusterHash::FirstKey, false);
+        queued(async move { client.custom_raw(command, args).await }.boxed())
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, LinkError> {
+        let Some(timeout) = self.shared.response_timeout else { return Ok(answer.await?) };
+        Ok(tokio::time::timeout(timeout, answer).await.map_err(|_| LinkError::Timeout)??)
+    }
+}
+
+/// The first poll is what puts a command into fred's queue.
+fn queued<T: Send + 'static>(mut answer: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
+    match (&mut answer).now_or_never() {
+        Some(answered) => ready(answered).boxed(),
+        None => answer,
+    }
+}
+
+impl From<Resp3Frame> for Reply {
+    fn from(frame: Resp3Frame) -> Self {
+        match frame {
+            Resp3Frame::Number { data, .. } => Self::Int(data),
+            Resp3Frame::BlobString { data, .. }
+            | Resp3Frame::SimpleString { data, .. }
+            | Resp3Frame::VerbatimString { data, .. }
+            | Resp3Frame::BigNumber { data, .. } => Self::Text(data.to_vec()),
+            Resp3Frame::Double { data, .. } => Self::Text(data.to_string().into_bytes()),
+            Resp3Frame::Boolean { data, .. } => Self::Int(data.into()),
+            Resp3Frame::Array { data, .. } => Self::Array(data.into_iter().map(Self::from).collect()),
+            Resp3Frame::Set { data, .. } => Self::Array(data.into_iter().map(Self::from).collect()),
+            Resp3Frame::Map { data, .. } => {
+                let flat = data.into_iter().flat_map(|(key, value)| [key, value]);
+                Self::Array(flat.map(Self::from).collect())
+            }
+            Resp3Frame::SimpleError { data, .. } => Self::Error(data.to_string()),
+            Resp3Frame::BlobError { data, .. } => Self::Error(String::from_utf8_lossy(&data).into_owned()),
+            _ => Self::Nil,
+        }
+    }
+}
+
+impl From<Error> for LinkError {
+    fn from(error: Error) -> Self {
+        if *error.kind() == ErrorKind::Timeout { Self::Timeout } else { Self::Failed(error.to_string()) }
+    }
+}
