@@ -101,7 +101,7 @@ def test_package(tmp_path, version):
     assert objects(done.stdout) == objects(render("single"))
 
 
-def test_notes_say_who_needs_affinity(value_set, tmp_path):
+def test_notes_say_that_no_affinity_is_needed(value_set, tmp_path):
     # Helm shows notes only with a cluster, so they are rendered as the text of an object in a copy of the chart.
     chart = shutil.copytree(CHART, tmp_path / "broadgate")
     (chart / "templates/NOTES.txt").rename(chart / "notes.txt")
@@ -113,5 +113,6 @@ def test_notes_say_who_needs_affinity(value_set, tmp_path):
     assert done.returncode == 0, done.stderr
     notes = named(objects(done.stdout), "Notes")["text"]
     assert "helm test test --namespace prod" in notes
-    assert ("long-polling is on" in notes) == (value_set in {"alb", "placement", "production", "trial"})
-    assert ("there is no Redis" in notes) == (value_set == "single")
+    assert "No load balancer needs sticky sessions" in notes
+    assert ("any node serves any request" in notes) == (value_set != "single")
+    assert ("this is one node alone" in notes) == (value_set == "single")

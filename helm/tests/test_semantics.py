@@ -163,6 +163,14 @@ def test_routes_lead_to_the_public_service_and_the_engine_s_path(rendered):
             assert rule["backendRefs"] == [{"name": name, "port": service["spec"]["ports"][0]["port"]}]
 
 
+def test_nothing_keeps_a_client_on_a_pod_unasked(rendered, value_set):
+    for found in rendered:
+        annotations = json.dumps(found["metadata"].get("annotations", {}))
+        assert not re.search("stick|affinity|persist|cookie|hash|source", annotations), found["kind"]
+        if found["kind"] == "Service" and value_set != "placement":
+            assert found["spec"].get("sessionAffinity", "None") == "None"
+
+
 def test_autoscalers_target_the_deployment_which_leaves_replicas_to_them(rendered):
     deployment = gateway(rendered)
     scalers = [o for o in rendered if o["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]

@@ -94,13 +94,6 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* One node, or none that a client with polling could miss: no need for affinity. */}}
-{{- define "broadgate.needsAffinity" -}}
-{{- $many := or (gt (int .Values.replicaCount) 1) .Values.autoscaling.enabled .Values.keda.enabled }}
-{{- $transports := dig "engine" "transports" (list "polling" "websocket") .Values.config }}
-{{- if and $many (has "polling" $transports) }}true{{ end }}
-{{- end }}
-
 {{/* What the schema cannot say: values that are wrong together. */}}
 {{- define "broadgate.validate" -}}
 {{- $redis := .Values.redis }}
