@@ -11,7 +11,7 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Engine, Event, PublishError, RedisConfig, RedisDriver, RedisEngine, StartError, SubscriberId,
+    Engine, Event, EventSink, PublishError, RedisConfig, RedisDriver, RedisEngine, StartError, SubscriberId,
     redis::EndpointError, wire::Limits,
 };
 use futures_util::FutureExt;
@@ -150,6 +150,7 @@ on_every_driver! {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_server_that_is_killed_and_started_again_is_found_again
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_server_that_hangs_is_noticed_and_found_again
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] links_that_are_cut_come_back
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_node_that_is_late_with_messages_keeps_its_link
     #[tokio::test] an_engine_starts_before_its_server
     #[tokio::test] the_queue_to_a_server_that_hangs_is_bounded
     #[tokio::test] what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later
@@ -239,6 +240,46 @@ async fn links_that_are_cut_come_back(driver: RedisDriver) {
     load.stop().await;
     assert_working(&a, &b).await;
     assert_each_once_in_order(&b.recorder);
+}
+
+/// Takes its time for every message.
+struct SlowSink(Recorder);
+
+impl EventSink for SlowSink {
+    fn deliver(&self, event: Event) {
+        if matches!(event, Event::Broadcast(..)) {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        self.0.deliver(event);
+    }
+}
+
+async fn a_node_that_is_late_with_messages_keeps_its_link(driver: RedisDriver) {
+    let server = RedisServer::start();
+    let a = start(driver, &server, "nodeA_");
+    let sink = Arc::new(SlowSink(Recorder::default()));
+    let config = RedisConfig {
+        ping_interval: Duration::from_millis(20),
+        ping_timeout: Duration::from_millis(100),
+        ..config(driver, server.url(), "nodeB_", "nodeB_")
+    };
+    let late = RedisEngine::start(config, Arc::clone(&sink) as _).expect("the configuration is usable");
+    a.ready().await;
+    join(&*late, &sink.0, SHARD, "load").await;
+    // Half a second behind, again and again: any answer to PING comes too late.
+    let mut sent = 0;
+    while sent < 4000 {
+        for publish in
+            (0..100).map(|step| a.engine.publish(numbered(&["load"], sent + step))).collect::<Vec<_>>()
+        {
+            publish.await.expect("Redis is there");
+        }
+        sent += 100;
+        eventually("some of it", || sink.0.json().len() + 1000 >= sent).await;
+    }
+    eventually("the rest", || sink.0.json().len() == sent).await;
+    assert_each_once_in_order(&sink.0);
+    assert_eq!(sink.0.count(|event| matches!(event, Event::LinkLost { .. })), 0);
 }
 
 async fn an_engine_starts_before_its_server(driver: RedisDriver) {

@@ -1,7 +1,8 @@
 //! The subscribe link: the task that keeps Redis subscribed to what [`Interest`] wants.
 //!
 //! Owns its connection, which carries nothing but (un)subscribe commands and PING beside the messages. The link is
-//! given up when a command or a PING is not answered in time, and made again for ever.
+//! given up when a command is not answered in time, or neither an answer to a PING nor a message arrives in time; it is
+//! made again for ever.
 
 use std::{
     sync::{
@@ -50,6 +51,7 @@ pub(super) struct Subscriber {
 enum Outcome {
     Confirmed(CommandId),
     Pong,
+    NoPong { received_bytes_before: u64 },
     Failed(String),
 }
 
@@ -103,13 +105,22 @@ impl Subscriber {
                         }
                     }
                     Outcome::Pong => ping_in_flight = false,
+                    // The answer waits behind messages: a node that is late with them has a link all the same.
+                    Outcome::NoPong { received_bytes_before } if self.received_bytes() > received_bytes_before => {
+                        ping_in_flight = false;
+                    }
+                    Outcome::NoPong { .. } => {
+                        let timeout_ms = self.ping_timeout.as_millis();
+                        return Ended::Lost(format!("no answer to PING within {timeout_ms} ms"));
+                    }
                     Outcome::Failed(reason) => return Ended::Lost(reason),
                 },
                 () = self.subscriptions.changed.notified() => {}
                 () = self.clock.sleep_until(wake_ms) => {}
                 _ = ping.tick() => {
                     if !std::mem::replace(&mut ping_in_flight, true) {
-                        in_flight.push(send_ping(link.clone(), self.ping_timeout).boxed());
+                        let ping = send_ping(link.clone(), self.ping_timeout, self.received_bytes());
+                        in_flight.push(ping.boxed());
                     }
                 }
             }
@@ -150,6 +161,10 @@ impl Subscriber {
         }
     }
 
+    fn received_bytes(&self) -> u64 {
+        self.counters.received_bytes.get()
+    }
+
     fn channel_name(&self, target: &Target) -> String {
         match target {
             Target::Everyone { namespace } => self.channels.everyone(namespace),
@@ -178,10 +193,10 @@ async fn send(mut link: Link, command: Command, names: Vec<String>) -> Outcome {
     }
 }
 
-async fn send_ping(mut link: Link, timeout: Duration) -> Outcome {
+async fn send_ping(mut link: Link, timeout: Duration, received_bytes_before: u64) -> Outcome {
     match tokio::time::timeout(timeout, link.ping()).await {
         Ok(Ok(())) => Outcome::Pong,
         Ok(Err(error)) => Outcome::Failed(error.to_string()),
-        Err(_) => Outcome::Failed(format!("no answer to PING within {} ms", timeout.as_millis())),
+        Err(_) => Outcome::NoPong { received_bytes_before },
     }
 }

@@ -10,8 +10,8 @@
 //!   its answer, and ends the link. It would be thrown away, too, if nothing waited.
 //! - Of other commands, a pipeline is flushed after each. Those that are queued one by one are flushed together, so that is
 //!   how they are sent; a lock keeps those of one call together.
-//! - Commands read from the queue wait while there is something to read from the socket. A node that can't keep up with
-//!   what it receives is late with its commands as well.
+//! - Commands wait in a queue that is looked at when nothing is left to be read. A node that is behind with what it
+//!   receives, by more than one read, is behind with its commands, too; so messages count as signs of life beside PING.
 
 mod reader;
 
