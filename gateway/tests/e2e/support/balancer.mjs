@@ -1,5 +1,6 @@
 // Load balancers without any affinity, in the test's own process: nothing about a request but its turn decides where it
-// goes. What a backend is: an object with `port`, on the loopback address.
+// goes. What a backend is: an object with `port`, on the loopback address; it gets nothing while its `isReady` is false,
+// which stands for the health checks of a real balancer.
 
 import { createServer as createHttpServer, request as httpRequest } from "node:http";
 import { connect as connectTcp, createServer as createTcpServer } from "node:net";
@@ -16,10 +17,11 @@ const HOP_BY_HOP = new Set(["connection", "keep-alive", "proxy-connection"]);
  * Starts an HTTP balancer: each request goes to the next backend, also the requests of one keep-alive connection, and so
  * does each WebSocket upgrade. Bodies are streamed both ways. A backend that does not take the connection is passed
  * over; one that dies later is answered for with 502 where nothing was answered yet, and else by closing the client's
- * connection. `steer` may decide for a request `{method, url, transport, sid, isUpgrade}` by giving a backend.
+ * connection. `steer` may decide for a request `{method, url, transport, sid, isUpgrade}` by giving a backend; `observe`
+ * sees each of them with the `backend` that took it.
  */
-export async function startHttpBalancer(t, backends, { steer } = {}) {
-  const rotation = new Rotation(backends, steer);
+export async function startHttpBalancer(t, backends, { steer, observe } = {}) {
+  const rotation = new Rotation(backends, steer, observe);
   const server = createHttpServer((incoming, outgoing) => {
     forwardRequest(rotation, incoming, outgoing).catch(() => outgoing.destroy());
   });
@@ -96,10 +98,12 @@ class Rotation {
   routes = [];
   #backends;
   #next = 0;
+  #observe;
 
-  constructor(backends, choose) {
+  constructor(backends, choose, observe) {
     this.#backends = backends;
     this.choose = choose;
+    this.#observe = observe;
   }
 
   /** Connects to the backend whose turn it is, or the next one that takes a connection; undefined if there is none. */
@@ -120,10 +124,12 @@ class Rotation {
     if (chosen) return [chosen];
     const start = this.#next;
     this.#next = (start + 1) % this.#backends.length;
-    return [...this.#backends.slice(start), ...this.#backends.slice(0, start)];
+    const order = [...this.#backends.slice(start), ...this.#backends.slice(0, start)];
+    return order.filter(({ isReady }) => isReady !== false);
   }
 
   #remember(route) {
+    this.#observe?.(route);
     this.routes.push(route);
     if (this.routes.length > 2 * MAX_ROUTES) this.routes = this.routes.slice(-MAX_ROUTES);
   }

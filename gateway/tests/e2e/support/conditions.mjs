@@ -14,7 +14,10 @@ export async function until(what, condition, deadlineMs = DEADLINE_MS) {
     } catch (error) {
       failure = error;
     }
-    if (Date.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`, { cause: failure });
+    if (Date.now() > end) {
+      const why = failure ? `; at last: ${failure.message}` : "";
+      throw new Error(`not within ${deadlineMs} ms: ${what}${why}`, { cause: failure });
+    }
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
 }

@@ -35,6 +35,11 @@ class PollingSession {
     this.webSocketPath = `/socket.io/?EIO=4&transport=websocket&sid=${handshake.sid}`;
   }
 
+  /** The same session, its requests at another node. */
+  via(gateway) {
+    return new PollingSession(gateway, this.response, this.handshake);
+  }
+
   get(headers) {
     return http("GET", this.url, { headers });
   }
