@@ -9,13 +9,18 @@ import { Server } from "socket.io";
 
 const [redisUrl, port] = process.argv.slice(2);
 const publisher = new Redis(redisUrl);
+const subscriber = publisher.duplicate();
 const http = createServer();
-const io = new Server(http, { adapter: createAdapter(publisher, publisher.duplicate()) });
+const io = new Server(http, { adapter: createAdapter(publisher, subscriber) });
 
 for (const namespace of [io.of("/"), io.of("/custom")]) {
   namespace.on("connection", (socket) => {
     socket.on("join", (room, ack) => {
       socket.join(room);
+      ack({ ok: true });
+    });
+    socket.on("leave", (room, ack) => {
+      socket.leave(room);
       ack({ ok: true });
     });
     socket.on("publish", (room, event, ...args) => {
@@ -29,4 +34,6 @@ for (const namespace of [io.of("/"), io.of("/custom")]) {
   });
 }
 
+// The adapter does not say when it is subscribed. Commands of one connection take effect in order, so this one does.
+await subscriber.subscribe("the end of the subscriptions");
 http.listen(Number(port), "127.0.0.1");
