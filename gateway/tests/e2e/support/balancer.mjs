@@ -7,11 +7,21 @@ import { connect as connectTcp, createServer as createTcpServer } from "node:net
 import { once } from "node:events";
 
 import { atEnd } from "./conditions.mjs";
+import { startGateway } from "./gateway.mjs";
+import { CONFIG } from "./node-server.mjs";
+import { startRedis } from "./redis.mjs";
 
 /** Routes that are remembered, the latest ones. */
 const MAX_ROUTES = 50_000;
 /** What a proxy says for itself and does not pass on (RFC 9110 7.6.1). */
 const HOP_BY_HOP = new Set(["connection", "keep-alive", "proxy-connection"]);
+
+/** Three nodes of one cluster behind a balancer; `start` says of which kind. */
+export async function startNodes(t, { start = startHttpBalancer } = {}) {
+  const redis = await startRedis(t);
+  const nodes = await Promise.all([1, 2, 3].map(() => startGateway(t, { redis, config: CONFIG })));
+  return { redis, nodes, balancer: await start(t, nodes) };
+}
 
 /**
  * Starts an HTTP balancer: each request goes to the next backend, also the requests of one keep-alive connection, and so

@@ -10,6 +10,9 @@ import { CONFIG } from "../node-server.mjs";
 import { Process } from "../processes.mjs";
 import { monotonicMs } from "../sequences.mjs";
 
+/** A client of engine.io-client whose WebSocket is lost between probe and switch has paused its polling and never resumes
+ *  it. It comes back when a ping is overdue, so that is not to take 45 seconds here. */
+const HEARTBEAT = "[engine]\nping_interval_ms = 5000\nping_timeout_ms = 15000\n";
 const SERVER = fileURLToPath(new URL("../socketio-server.mjs", import.meta.url));
 
 class Backend {
@@ -46,7 +49,7 @@ export class BroadgateBackend extends Backend {
 
   async startProcess() {
     const { t, redis, port, opsPort } = this;
-    this.gateway = await startGateway(t, { redis, config: CONFIG, port, opsPort });
+    this.gateway = await startGateway(t, { redis, config: HEARTBEAT + CONFIG, port, opsPort });
   }
 
   killProcess() {

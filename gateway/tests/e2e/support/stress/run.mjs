@@ -78,6 +78,9 @@ export async function stress(t, { seed, seconds, clients, workers, nodeServers =
     const totals = await group.order("expect", "complete", { sent: [...sent, ...last.publisher.sent()] });
     judge.assertClean(t);
     report(t, totals, judge, { everywhere, withoutNode });
+  } catch (error) {
+    judge.assertClean(t);
+    throw error;
   } finally {
     // Before the nodes, whose clients they are.
     await group.stop();
@@ -142,7 +145,8 @@ class Workers {
     const answers = this.#children.map(
       (child) =>
         new Promise((resolve, reject) => {
-          const timer = setTimeout(() => reject(new Error(`no "${kind}" from a worker`)), SETTLE_DEADLINE_MS);
+          const late = new Error(`no "${kind}" from a worker within ${SETTLE_DEADLINE_MS} ms`);
+          const timer = setTimeout(() => reject(late), SETTLE_DEADLINE_MS);
           child.on("message", (message) => {
             if (message.kind !== kind) return;
             clearTimeout(timer);
