@@ -15,7 +15,7 @@
 //! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
 //! | [`membership`] | which other nodes there are | pure state machine |
 //! | [`requests`] | this node's requests that wait for answers | pure state machine |
-//! | [`wire`] | channels, the msgpack tuple, the plain JSON form, requests and answers (wire.md 3.1 and 4) | pure codec |
+//! | [`wire`] | channels, the msgpack tuple, the plain JSON form, python-socketio's channel, requests, answers and notices (wire.md 3.1 and 4) | pure codec |
 //! | [`emitter`] | publishing without being a node | pure, and one call with I/O |
 //!
 //! `redis` may use everything; `interest`, `membership`, `requests` and `wire` know neither tokio nor the driver nor a clock.

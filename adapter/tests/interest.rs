@@ -475,6 +475,7 @@ impl Model {
             Target::Responses { .. } => "responses".to_owned(),
             Target::OwnResponses { .. } => "own responses".to_owned(),
             Target::Notices => "notices".to_owned(),
+            Target::Python => "python".to_owned(),
             Target::NodeMessages => "node messages".to_owned(),
             Target::Room { room, .. } => room.to_string(),
         }

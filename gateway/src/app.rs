@@ -148,6 +148,7 @@ fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> Red
     config.driver = redis.driver;
     env!("CARGO_PKG_VERSION").clone_into(&mut config.version);
     config.prefix.clone_from(&redis.prefix);
+    config.python_channel.clone_from(&redis.python_channel);
     config.namespaces = settings.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
     config.unsubscribe_delay = redis.unsubscribe_delay;
     config.publish_timeout = redis.publish_timeout;

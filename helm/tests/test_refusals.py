@@ -61,6 +61,7 @@ WRONG_VALUES = [
     ("config.limits.max_connections", 0),
     ("config.log.format", "xml"),
     ("config.adapter.redis.prefix", "a#b"),
+    ("config.adapter.redis.python_channel", "a#b"),
     ("config.adapter.redis.driver", "ioredis"),
     ("drain.preStopSeconds", -1),
     ("drain.marginSeconds", 0),

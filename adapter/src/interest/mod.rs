@@ -410,7 +410,8 @@ impl Interest {
             | Target::Responses { .. }
             | Target::OwnResponses { .. }
             | Target::Notices
-            | Target::NodeMessages => {}
+            | Target::NodeMessages
+            | Target::Python => {}
         }
         self.was_base_confirmed |= self.is_base_confirmed();
         if after_outage {

@@ -34,6 +34,8 @@ pub enum Target {
     Notices,
     /// The channel of messages to this node.
     NodeMessages,
+    /// The channel of python-socketio.
+    Python,
     /// The channel of one room.
     Room {
         /// With its slash.
@@ -53,6 +55,7 @@ impl Target {
             | Self::OwnResponses { .. }
             | Self::Notices
             | Self::NodeMessages
+            | Self::Python
             | Self::Room { .. } => Verb::Subscribe,
         }
     }

@@ -17,6 +17,9 @@ pub struct RedisConfig {
     pub driver: RedisDriver,
     /// What all channels start with; `key` in Node's adapter and emitter.
     pub prefix: String,
+    /// The channel of python-socketio (`socketio` by its default) and Flask-SocketIO that is read, too, so that such
+    /// backends can publish.
+    pub python_channel: Option<String>,
     /// The node's name, see [`is_node_name`]: in what it publishes, so that it knows its own messages, and in the channel
     /// by which others send to it.
     pub uid: String,
@@ -61,6 +64,7 @@ impl RedisConfig {
             url: url.into(),
             driver: RedisDriver::default(),
             prefix: "socket.io".to_owned(),
+            python_channel: None,
             uid: uid.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hello_interval: Duration::from_secs(2),
@@ -90,6 +94,9 @@ impl RedisConfig {
             self.namespaces.iter().find(|name| !name.starts_with('/') || name.contains('#'))
         {
             return Err(StartError::Namespace(namespace.clone()));
+        }
+        if self.python_channel.as_ref().is_some_and(|name| name.is_empty() || name.contains('#')) {
+            return Err(StartError::PythonChannel);
         }
         if self.prefix.contains('#') {
             return Err(StartError::Prefix);
@@ -130,6 +137,9 @@ pub enum StartError {
     /// The node would take the messages of others for its own, or could not be sent to.
     #[error("the uid must be 1 to 32 letters, digits, - or _, and not \"emitter\"")]
     Uid,
+    /// It would be mistaken for a channel of nodes.
+    #[error("the channel of python-socketio must not be empty or contain #")]
+    PythonChannel,
     /// Its channels would be mistaken for those of another prefix.
     #[error("the prefix must not contain #")]
     Prefix,

@@ -133,6 +133,7 @@ impl RedisEngine {
         }));
         let receiver = Receiver {
             nodes: Arc::clone(&nodes),
+            python_channel: config.python_channel.as_deref().unwrap_or_default().into(),
             exchange: Arc::clone(&exchange),
             uid: config.uid.as_str().into(),
             channels: channels.clone(),
@@ -317,11 +318,13 @@ impl Drop for RedisEngine {
 }
 
 fn interest_config(config: &RedisConfig) -> InterestConfig {
+    let mut always = vec![Target::Notices, Target::NodeMessages];
+    always.extend(config.python_channel.as_ref().map(|_| Target::Python));
     InterestConfig {
         namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
         node_prefix: config.node_prefix.as_str().into(),
         requests: true,
-        always: vec![Target::Notices, Target::NodeMessages],
+        always,
         unsubscribe_delay_ms: setting_ms(config.unsubscribe_delay),
         max_idle: config.max_idle_subscriptions,
         command_timeout_ms: setting_ms(config.subscribe_timeout),

@@ -8,15 +8,20 @@ use tracing::warn;
 
 use super::{Clock, exchange::Exchange, log_bound::LogBound, nodes::Nodes};
 use crate::{
-    Event, EventSink,
+    Event, EventSink, Origin, Responder,
     counters::Counters,
-    wire::{self, ChannelName, Channels, DecodeError, Inbound, Limits, NodeChannel, RequestChannel},
+    wire::{
+        self, ChannelName, Channels, DecodeError, Inbound, Limits, NodeChannel, PythonMessage,
+        RequestChannel, decode_python,
+    },
 };
 
 /// Decodes what arrives and hands it to the sink.
 pub(super) struct Receiver {
     pub(super) uid: Box<str>,
     pub(super) channels: Channels,
+    /// Empty: none.
+    pub(super) python_channel: Box<str>,
     pub(super) limits: Limits,
     pub(super) sink: Arc<dyn EventSink>,
     pub(super) counters: Arc<Counters>,
@@ -56,6 +61,7 @@ impl Receiver {
                 self.sink.deliver(Event::NodeMessage { payload: Bytes::copy_from_slice(payload) });
                 Ok(())
             }
+            None if channel == &*self.python_channel => self.on_python(payload),
             None => Err(DecodeError::Channel("it must end with #")),
         }
     }
@@ -68,6 +74,22 @@ impl Receiver {
             }
             Inbound::Own => self.counters.skipped_own.increment(),
             Inbound::OtherNamespace => {}
+        }
+        Ok(())
+    }
+
+    fn on_python(&self, payload: &[u8]) -> Result<(), DecodeError> {
+        match decode_python(payload, &self.limits)? {
+            PythonMessage::Emit(broadcast) => {
+                self.counters.received.increment();
+                self.sink.deliver(Event::Broadcast(Arc::new(broadcast), Origin::OTHER));
+            }
+            PythonMessage::Command(request) => {
+                self.counters.requests_received[usize::from(request.kind.number())].increment();
+                self.sink.deliver(Event::Request(Arc::new(request), Responder::default(), Origin::OTHER));
+            }
+            PythonMessage::Unknown => self.counters.requests_unknown.increment(),
+            PythonMessage::Nothing => {}
         }
         Ok(())
     }

@@ -175,6 +175,7 @@ impl Subscriber {
                 self.channels.responses_to(namespace, &self.receiver.exchange.uid)
             }
             Target::Notices => self.channels.nodes(),
+            Target::Python => self.receiver.python_channel.to_string(),
             Target::NodeMessages => self.channels.node(&self.receiver.uid),
             Target::Room { namespace, room } => self.channels.room(namespace, room),
         }

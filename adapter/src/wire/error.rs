@@ -65,6 +65,9 @@ pub enum DecodeError {
     /// Not a request or an answer as in the table of wire.md 3.1.
     #[error("not a request or an answer: {0}")]
     Request(&'static str),
+    /// What [`super::decode_python`] refuses.
+    #[error("not a message of python-socketio: {0}")]
+    Python(&'static str),
     /// What [`super::decode_notice`] refuses.
     #[error("not a notice of a node: {0}")]
     Notice(&'static str),
@@ -76,6 +79,16 @@ pub enum DecodeError {
 impl DecodeError {
     pub(crate) fn check_message_bytes(payload: &[u8], limits: &Limits) -> Result<(), Self> {
         limits.check_message_bytes(payload.len())
+    }
+}
+
+/// For what is read by writing it in another format.
+impl From<EncodeError> for DecodeError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Refused(error) => error,
+            EncodeError::Json(error) => Self::Json(error),
+        }
     }
 }
 

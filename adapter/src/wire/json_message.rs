@@ -87,7 +87,7 @@ pub fn decode_json_message(
     })
 }
 
-fn event_json(event: &str, args: &[&RawValue]) -> Box<str> {
+pub(super) fn event_json(event: &str, args: &[&RawValue]) -> Box<str> {
     let bytes: usize = args.iter().map(|arg| arg.get().len() + 1).sum();
     let mut json = String::with_capacity(bytes + event.len() + 4);
     json.push('[');

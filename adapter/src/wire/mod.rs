@@ -1,4 +1,5 @@
-//! The wire format between nodes and from emitters: the classic Socket.IO Redis adapter's (wire.md 3.1, 3.4 and 4).
+//! The wire format between nodes and from emitters: the classic Socket.IO Redis adapter's (wire.md 3.1, 3.4 and 4), and
+//! python-socketio's (wire.md 4).
 //!
 //! Pure: bytes in, values out; no clock, no I/O, no state. A message that does not fit is an error, never a panic.
 
@@ -8,6 +9,7 @@ mod json_message;
 mod limits;
 mod msgpack;
 mod notices;
+mod python;
 mod requests;
 mod responses;
 mod timestamp;
@@ -20,6 +22,7 @@ pub use error::{DecodeError, EncodeError};
 pub use json_message::{decode_json_message, is_json_message};
 pub use limits::Limits;
 pub use notices::{MAX_NOTICE_BYTES, MAX_VERSION_BYTES, Notice, decode_notice, encode_notice};
+pub use python::{PythonMessage, decode_python};
 pub use requests::{InboundRequest, IncomingRequest, decode_request, encode_request};
 pub use responses::{EncodedResponse, decode_response, encode_response, response_request_id};
 pub use tuple::{Inbound, decode_tuple, encode_tuple};

@@ -87,14 +87,14 @@ enum FlagsOrNone {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a room or a list of rooms")]
-enum Names {
+pub(super) enum Names {
     One(Name),
     Many(Vec<Name>),
 }
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a room is text or an integer")]
-enum Name {
+pub(super) enum Name {
     Text(Box<str>),
     Integer(i64),
 }
@@ -219,7 +219,7 @@ fn targets(opts: Options, limits: &Limits) -> Result<Targets, DecodeError> {
     Ok(Targets { rooms: room_list(opts.rooms, limits)?, except: room_list(opts.except, limits)? })
 }
 
-fn room_list(names: Option<Names>, limits: &Limits) -> Result<Vec<Box<str>>, DecodeError> {
+pub(super) fn room_list(names: Option<Names>, limits: &Limits) -> Result<Vec<Box<str>>, DecodeError> {
     let names = match names {
         None => return Ok(Vec::new()),
         Some(Names::One(Name::Text(name))) if name.is_empty() => return Ok(Vec::new()),

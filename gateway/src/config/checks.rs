@@ -67,6 +67,14 @@ pub(super) fn channel_prefix(prefix: &str) -> Result<(), String> {
     Err(format!("1 to {MAX_PREFIX_BYTES} bytes without # * ? [ ] \\"))
 }
 
+/// A channel of python-socketio, or nothing. All other channels have a `#`.
+pub(super) fn python_channel(name: &str) -> Result<(), String> {
+    if !name.contains('#') && !name.chars().any(char::is_control) && name.len() <= MAX_PREFIX_BYTES {
+        return Ok(());
+    }
+    Err(format!("at most {MAX_PREFIX_BYTES} bytes without #"))
+}
+
 /// Directives as `tracing` has them.
 pub(super) fn log_filter(filter: &str) -> Result<(), String> {
     let parsed = tracing_subscriber::EnvFilter::builder().parse(filter);

@@ -181,6 +181,15 @@ fn redis(section: &mut Section<'_>) -> RedisSettings {
         "socket.io",
         checks::channel_prefix,
     );
+    let python_channel = section.text(
+        "python_channel",
+        "Channel of python-socketio and Flask-SocketIO that is read, too, so that such backends can publish: \
+         \"socketio\" and \"flask-socketio\" by their defaults. Empty: none.",
+        "",
+        checks::python_channel,
+    );
+    let python_channel = Some(python_channel).filter(|channel| !channel.is_empty());
+    section.example("\"socketio\"");
     let driver = section.choice(
         "driver",
         "The client library, \"redis\" or \"fred\". What is sent and promised is the same; nodes may differ.",
@@ -215,6 +224,7 @@ fn redis(section: &mut Section<'_>) -> RedisSettings {
     RedisSettings {
         url,
         prefix,
+        python_channel,
         driver,
         unsubscribe_delay,
         subscribe_timeout,

@@ -90,6 +90,8 @@ pub struct RedisSettings {
     pub url: Secret,
     /// Channel prefix, `socket.io` unless set.
     pub prefix: String,
+    /// Channel of python-socketio that is read, too.
+    pub python_channel: Option<String>,
     /// Which client library.
     pub driver: RedisDriver,
     /// How long a room that became empty stays subscribed.

@@ -6,7 +6,8 @@ import { atEnd, until } from "./conditions.mjs";
 import { Process } from "./processes.mjs";
 
 const SCRIPT = fileURLToPath(new URL("python_client.py", import.meta.url));
-const PYTHON =
+/** With python-socketio, as .ci/install makes it. */
+export const PYTHON =
   process.env.BROADGATE_PYTHON ?? fileURLToPath(new URL("../../../../.tools/venv/bin/python", import.meta.url));
 
 /** Connects; `transport` is "websocket" or "polling". */
@@ -66,7 +67,8 @@ class PythonClient {
   }
 }
 
-function describeBytes(value) {
+/** JSON has no bytes. */
+export function describeBytes(value) {
   if (Buffer.isBuffer(value)) return { $bytes: value.toString("base64") };
   if (Array.isArray(value)) return value.map(describeBytes);
   if (value === null || typeof value !== "object") return value;
