@@ -99,6 +99,7 @@ async fn engine_request<A: Application>(
             let Some(session) = IdText::parse(sid) else {
                 return Ok(refuse(http, RequestError::SessionUnknown, is_upgrade));
             };
+            http.counters.session_requests.add(1);
             let (node, id) = session.parts();
             if node != shard.peek(|server| server.io.spec.node) {
                 let Some(peers) = http.peers.clone() else {

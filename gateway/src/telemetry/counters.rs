@@ -112,6 +112,9 @@ shard_counters! {
         upgrades_done "done",
         upgrades_failed "failed",
     }
+    Counter "broadgate_session_requests_total" "Requests with a session's id, wherever the session is: polls, posts, upgrades." "" {
+        session_requests "",
+    }
     Counter "broadgate_requests_forwarded_total" "Requests for a session that another shard of this node owns." "" {
         requests_forwarded "",
     }
