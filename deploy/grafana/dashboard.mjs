@@ -121,6 +121,29 @@ const redis = [
      [sum(`increase(${metric("broadgate_adapter_gaps_total")}[5m])`, "instance"), "{{instance}} gaps"]]),
 ];
 
+const sentOn = sum(rate("broadgate_forwarded_requests_sent_total"));
+const cluster = [
+  panel("Nodes known", "By the node that knows the fewest and the one that knows the most. All three should be one line.",
+    [[`min(${metric("broadgate_cluster_nodes")})`, "fewest"], [`max(${metric("broadgate_cluster_nodes")})`, "most"],
+     [`sum(${metric("broadgate_ready")})`, "ready"]]),
+  panel("Requests sent on", "Requests for sessions of other nodes, by what came of them. no_such_node: that node is gone.",
+    [[sum(rate("broadgate_forwarded_requests_sent_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Requests taken in", "Requests that other nodes sent on to the session's, by its answer.",
+    [[sum(rate("broadgate_forwarded_requests_received_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Share sent on", "Of all requests for a session. With N nodes and no affinity: (N - 1) / N.",
+    [[ratio(sentOn, sum(rate("broadgate_session_requests_total"))), "sent on"]], { unit: "percentunit", max: 1 }),
+  panel("Sessions moved", "By upgrades that landed at another node. in and out should be one line; lost: it reached nobody.",
+    [[sum(rate("broadgate_sessions_moved_total"), "direction"), "{{direction}}"]], { unit: PER_SECOND }),
+  panel("Messages between nodes", "unreachable: the node was not there. Normal for a while after a node has ended.",
+    [[sum(rate("broadgate_cluster_node_messages_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Requests of servers", "fetchSockets and the like: of other nodes, Node.js servers and emitters, by type.",
+    [[sum(rate("broadgate_cluster_requests_received_total"), "type"), "{{type}}"]], { unit: PER_SECOND }),
+  panel("Own requests", "Those of these nodes, by result. partial: somebody did not answer in time.",
+    [[sum(rate("broadgate_cluster_requests_finished_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Requests that wait", "For answers, by who asked.",
+    [[sum(metric("broadgate_cluster_requests_pending"), "from"), "{{from}}"]]),
+];
+
 const rooms = [
   panel("Rooms", "Rooms with members. A room with members on several shards or nodes counts on each.",
     [[sum(metric("broadgate_rooms"), "instance"), "{{instance}}"]]),
@@ -135,7 +158,7 @@ const rooms = [
 ];
 
 const errors = [
-  panel("Requests refused", "Before they reached a session, by reason. session_unknown: no sticky sessions for polling.",
+  panel("Requests refused", "Before they reached a session, by reason. session_unknown: the session or its node is gone.",
     [[sum(rate("broadgate_handshake_rejected_total"), "reason"), "{{reason}}"]], { unit: PER_SECOND }),
   panel("Protocol errors", "Input that broke a protocol and closed its connection, by layer.",
     [[sum(rate("broadgate_protocol_errors_total"), "layer"), "{{layer}}"]], { unit: PER_SECOND }),
@@ -193,7 +216,7 @@ const process = [
 const dashboard = layout({
   title: "Broadgate",
   uid: "broadgate",
-  description: "Nodes of Broadgate: connections, deliveries, losses, Redis. Alerts and what to do: deploy/RUNBOOK.md.",
+  description: "Nodes of Broadgate: connections, deliveries, losses, Redis, routing. Alerts and what to do: deploy/RUNBOOK.md.",
   of: "broadgate_build_info",
   rows: [
     row("Overview", overview),
@@ -201,6 +224,7 @@ const dashboard = layout({
     row("Deliveries and fan-out", deliveries),
     row("Slow consumers and losses", losses),
     row("Redis path", redis),
+    row("Cluster and routing", cluster),
     row("Rooms", rooms, { collapsed: true }),
     row("Protocol errors and rejections", errors, { collapsed: true }),
     row("Limits", limits, { collapsed: true }),

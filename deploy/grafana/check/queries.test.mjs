@@ -1,12 +1,14 @@
 // Every query of the dashboard finds something: two nodes behind one Redis, clients that come, talk, misbehave and go,
-// and a real Prometheus that scrapes the nodes and itself.
+// some of them through a balancer without affinity, and a real Prometheus that scrapes the nodes and itself.
 
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 
+import { startHttpBalancer } from "../../../gateway/tests/e2e/support/balancer.mjs";
 import { connect, ask, askOk } from "../../../gateway/tests/e2e/support/clients.mjs";
 import { DEADLINE_MS, atEnd, until } from "../../../gateway/tests/e2e/support/conditions.mjs";
 import { startGateway } from "../../../gateway/tests/e2e/support/gateway.mjs";
@@ -55,10 +57,27 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
   assert.ok(queries > 60);
 
   // The load reached what it is meant to reach: these are not 0 only because counters begin at 0.
-  for (const name of ["deliveries", "adapter_malformed", "protocol_errors", "handshake_rejected", "transport_upgrades"]) {
-    const [{ value }] = await prometheus.query(`sum(broadgate_${name}_total)`);
-    assert.ok(Number(value[1]) > 0, name);
+  for (const series of [
+    "deliveries_total",
+    "adapter_malformed_total",
+    "protocol_errors_total",
+    "handshake_rejected_total",
+    "transport_upgrades_total",
+    'forwarded_requests_sent_total{result="ok"}',
+    'forwarded_requests_received_total{result="ok"}',
+    'sessions_moved_total{direction="in"}',
+    'sessions_moved_total{direction="out"}',
+    'cluster_requests_finished_total{result="complete"}',
+  ]) {
+    await until(`more than 0 of ${series}`, async () => {
+      const [{ value }] = await prometheus.query(`sum(broadgate_${series})`);
+      return Number(value[1]) > 0;
+    });
   }
+  // The nodes work well together, so what watches over that has not even begun to wait.
+  await until("an alert, so that they are evaluated", async () => (await prometheus.query("ALERTS")).length > 0);
+  const ofRouting = `ALERTS{alertname=~"BroadgateNodesDisagree|BroadgateForwardingFailing|BroadgateSessionsLostMoving"}`;
+  assert.deepEqual(await prometheus.query(`count_over_time(${ofRouting}[5m])`), []);
   assert.deepEqual(await prometheus.query(substitute("nothing{job=~'$job'}", values)), [], "a query can find nothing");
   // Before the test's clients are taken from under it; what went wrong in it fails the test.
   await stopLoad();
@@ -95,7 +114,8 @@ async function startPrometheus(t, nodes) {
   const address = `127.0.0.1:${await freePort()}`;
   const job = (name, targets) => ({ job_name: name, static_configs: [{ targets }] });
   const config = {
-    global: { scrape_interval: "1s", scrape_timeout: "1s" },
+    global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" },
+    rule_files: [fileURLToPath(new URL("../../prometheus/alerts.yaml", import.meta.url))],
     scrape_configs: [
       job("broadgate", nodes.map(({ opsPort }) => `127.0.0.1:${opsPort}`)),
       // Has process_* as well: the dashboard must not show them.
@@ -121,9 +141,19 @@ async function startPrometheus(t, nodes) {
   };
 }
 
+/** Each request goes to the next node, and each upgrade to the one without the session. */
+async function withoutAffinity(t, nodes) {
+  const known = await nodes[0].nodes();
+  const first = known.find((node) => node.this).name;
+  return startHttpBalancer(t, nodes, {
+    steer: ({ isUpgrade, sid }) => isUpgrade && sid && nodes[sid.startsWith(first) ? 1 : 0],
+  });
+}
+
 /** Some of everything, again and again; resolves to what ends it. */
 async function startLoad(t, nodes, redis) {
   const [backend, raw] = [emitter(t, redis), redisClient(t, redis)];
+  const balancer = await withoutAffinity(t, nodes);
   const clients = [];
   for (const node of nodes) {
     for (const transports of [["websocket"], ["polling"], ["websocket"], ["polling", "websocket"]]) {
@@ -139,11 +169,12 @@ async function startLoad(t, nodes, redis) {
     await askOk(clients[number % clients.length], "publish", "room", "chat", "hello");
     await ask(clients[0], "join", "");
     // Comes, joins, leaves, goes.
-    const guest = await connect(t, node, { transports: ["polling", "websocket"] });
+    const guest = await connect(t, balancer, { transports: ["polling", "websocket"] });
     await until("the upgrade", () => guest.io.engine.transport.name === "websocket");
     await askOk(guest, "join", `room ${number}`);
     await askOk(guest, "leave", `room ${number}`);
     guest.disconnect();
+    await node.sockets("?room=room");
     // What no node can read, and what no client should send.
     await raw.publish("socket.io#/#room#", "{");
     await fetch(`${node.url}/socket.io/?EIO=4&transport=carrier-pigeon`);
