@@ -505,15 +505,14 @@ async fn settings_that_can_never_work_are_refused_at_the_start() {
     let namespaces = |name: &str| RedisConfig { namespaces: vec![name.into()], ..valid() };
     for (config, expected) in [
         (
-            RedisConfig { url: "redis://:hiddenSecret@host:notAPort".into(), ..valid() },
+            RedisConfig::new("redis://:hiddenSecret@host:notAPort", "nodeA_", "A"),
             StartError::Url(EndpointError::Port),
         ),
         (
-            RedisConfig { url: "http://:hiddenSecret@host".into(), ..valid() },
+            RedisConfig::new("http://:hiddenSecret@host", "nodeA_", "A"),
             StartError::Url(EndpointError::Scheme),
         ),
-        (RedisConfig { url: String::new(), ..valid() }, StartError::Url(EndpointError::Scheme)),
-        (RedisConfig { url: "rediss://:hiddenSecret@host".into(), ..valid() }, StartError::Tls),
+        (RedisConfig::new("", "nodeA_", "A"), StartError::Url(EndpointError::Scheme)),
         (RedisConfig { prefix: "a#b".into(), ..valid() }, StartError::Prefix),
         (RedisConfig { uid: "emitter".into(), ..valid() }, StartError::Uid),
         (RedisConfig { uid: String::new(), ..valid() }, StartError::Uid),

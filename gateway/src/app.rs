@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use broadgate_adapter::{Engine, EventSink, MemoryBus, MemoryEngine, RedisConfig, RedisEngine, wire};
+use broadgate_adapter::{
+    Engine, EventSink, MemoryBus, MemoryEngine, RedisConfig, RedisEngine,
+    redis::{Login, Servers, TlsIdentity, TlsSettings},
+    wire,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -19,7 +23,7 @@ use tokio::{
 
 use crate::{
     cluster::Gatherer,
-    config::{AdapterSettings, Limits, RedisSettings, Settings},
+    config::{AdapterSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, Settings},
     demo,
     engineio::{Cors, EngineMessage, EngineSpec, HttpContext, NodeId, Peers, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
@@ -145,6 +149,9 @@ fn start_engine(
 
 fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> RedisConfig {
     let mut config = RedisConfig::new(redis.url.expose(), node.as_str(), node.as_str());
+    config.servers = redis_servers(redis);
+    config.login = redis_login(&redis.login);
+    config.tls = redis_tls(&redis.tls);
     config.driver = redis.driver;
     env!("CARGO_PKG_VERSION").clone_into(&mut config.version);
     config.prefix.clone_from(&redis.prefix);
@@ -155,6 +162,34 @@ fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> Red
     config.answer_timeout = redis.answer_timeout;
     config.limits = message_limits(settings);
     config
+}
+
+fn redis_servers(redis: &RedisSettings) -> Servers {
+    let urls = redis.urls.clone();
+    match redis.mode {
+        RedisMode::Standalone => Servers::Standalone { url: redis.url.expose().to_owned() },
+        RedisMode::Sentinel => Servers::Sentinel {
+            urls,
+            master: redis.sentinel.master.clone(),
+            login: redis_login(&redis.sentinel.login),
+            master_tls: redis.sentinel.master_tls,
+        },
+        RedisMode::Cluster => Servers::Cluster { urls },
+    }
+}
+
+fn redis_login(login: &RedisLogin) -> Option<Login> {
+    let password = login.password.as_ref()?.expose().to_owned();
+    Some(Login { user: login.username.clone(), password })
+}
+
+fn redis_tls(tls: &RedisTlsSettings) -> TlsSettings {
+    let identity = tls.cert_file.clone().zip(tls.key_file.clone());
+    TlsSettings {
+        ca_file: tls.ca_file.clone(),
+        identity: identity.map(|(certificate_file, key_file)| TlsIdentity { certificate_file, key_file }),
+        server_name: tls.server_name.clone(),
+    }
 }
 
 /// Never narrower than what clients and the ops API may publish, or one node would deliver what the others refuse.

@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate::config::{
-    Access, AdapterSettings, Flags, LogFormat, Settings, Sources, load, reference, render,
+    Access, AdapterSettings, Flags, LogFormat, Secret, Settings, Sources, load, reference, render,
 };
 
 /// A directory of this test binary, with a file of the given content.
@@ -220,9 +220,69 @@ const FILE_ERRORS: &[(&str, &str)] = &[
     ),
     ("[adapter]\nkind = \"redis\"", "c.toml:2: adapter.kind: \"redis\" needs adapter.redis.url"),
     (
-        "[adapter.redis]\nurl = \"rediss://h\"",
-        "c.toml:2: adapter.redis.url: rediss:// is not yet supported; expected a URL such as redis://host:6379 or \
-         redis://user:password@host:6379",
+        "[adapter.redis]\nurl = \"h:6379\"",
+        "c.toml:2: adapter.redis.url: expected a URL such as redis://host:6379, rediss://user:password@host:6379 or \
+         unix:///run/redis.sock (it must begin with redis://, rediss://, unix:// or redis+unix://)",
+    ),
+    (
+        "[adapter.redis]\nurls = [\"redis://h\"]",
+        "c.toml:2: adapter.redis.urls: is for adapter.redis.mode \"sentinel\" or \"cluster\"; \"standalone\" takes \
+         adapter.redis.url",
+    ),
+    (
+        "[adapter.redis]\nmode = \"cluster\"\nurls = [\"redis://h\"]\nurl = \"redis://h\"",
+        "c.toml:4: adapter.redis.url: is for adapter.redis.mode \"standalone\"; \"cluster\" takes adapter.redis.urls",
+    ),
+    (
+        "[adapter]\nkind = \"redis\"\nredis.mode = \"sentinel\"",
+        "c.toml:3: adapter.redis.mode: \"sentinel\" needs adapter.redis.urls",
+    ),
+    (
+        "[adapter.redis]\nmode = \"cluster\"\nurls = [\"redis://h\"]\nsentinel_master = \"m\"",
+        "c.toml:4: adapter.redis.sentinel_master: is for adapter.redis.mode \"sentinel\"",
+    ),
+    (
+        "[adapter.redis]\nmode = \"cluster\"\nurls = [\"unix:///run/redis.sock\"]",
+        "c.toml:3: adapter.redis.urls: expected URLs such as redis://host:6379 or rediss://host:6379 (not the path of a \
+         Unix socket)",
+    ),
+    (
+        "[adapter.redis]\nmode = \"cluster\"\nurls = [\"redis://:hidden@h\"]",
+        "c.toml:3: adapter.redis.urls: expected URLs such as redis://host:6379 or rediss://host:6379 (user and password \
+         have keys of their own)",
+    ),
+    (
+        "[adapter.redis]\nmode = \"cluster\"\nurls = [\"redis://h\", \"rediss://h\"]",
+        "c.toml:3: adapter.redis.urls: expected all of them with redis:// or all with rediss://",
+    ),
+    (
+        "[adapter.redis]\nurl = \"redis://h\"\nusername = \"app\"",
+        "c.toml:3: adapter.redis.username: needs adapter.redis.password or adapter.redis.password_file",
+    ),
+    (
+        "[adapter.redis]\nurl = \"redis://:hidden@h\"\npassword = \"hidden\"",
+        "c.toml:3: adapter.redis.password: adapter.redis.url holds a password as well; give it in one place",
+    ),
+    (
+        "[adapter.redis]\nurl = \"redis://h\"\npassword = \"\"",
+        "c.toml:3: adapter.redis.password: expected a text that is not empty",
+    ),
+    (
+        "[adapter.redis]\nurl = \"redis://h\"\npassword_file = \"/nonexistent/password\"",
+        "c.toml:3: adapter.redis.password_file: \"/nonexistent/password\" cannot be opened: No such file or directory (os \
+         error 2)",
+    ),
+    (
+        "[adapter.redis]\nurl = \"redis://h\"\ntls_ca_file = \"ca.crt\"",
+        "c.toml:3: adapter.redis.tls_ca_file: is for TLS, and no URL is rediss://",
+    ),
+    (
+        "[adapter.redis]\nurl = \"rediss://h\"\ntls_cert_file = \"node.crt\"",
+        "c.toml:3: adapter.redis.tls_cert_file: needs adapter.redis.tls_key_file",
+    ),
+    (
+        "[adapter.redis]\nmode = \"sentinel\"\nurls = [\"redis://h\"]\nsentinel_master_tls = \"yes\"",
+        "c.toml:4: adapter.redis.sentinel_master_tls: expected true or false, found \"yes\"",
     ),
     (
         "[adapter.redis]\nurl = \"redis://localhost\"\nprefix = \"a#\"",
@@ -325,8 +385,8 @@ fn a_fault_in_a_flag_is_told_with_the_flag() {
         Flags { listen: Some("8080".to_owned()), redis: Some("redis:6379".to_owned()), ..Flags::default() };
     let expected = [
         "--listen: server.listen: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080, found \"8080\"",
-        "--redis: adapter.redis.url: expected a URL such as redis://host:6379 or redis://user:password@host:6379 (it must \
-         begin with redis://, rediss://, unix:// or redis+unix://)",
+        "--redis: adapter.redis.url: expected a URL such as redis://host:6379, rediss://user:password@host:6379 or \
+         unix:///run/redis.sock (it must begin with redis://, rediss://, unix:// or redis+unix://)",
     ];
     assert_eq!(errors(&Sources { flags, ..Sources::default() }), expected);
 }
@@ -379,9 +439,41 @@ fn a_password_is_in_no_output() {
 }
 
 #[test]
+fn passwords_of_their_own_are_in_no_output_and_may_be_in_files() {
+    let secret = file("password", &format!("{PASSWORD}\n"));
+    let sources = from_toml(
+        "passwords.toml",
+        &format!(
+            "[adapter.redis]\nmode = \"sentinel\"\nurls = [\"rediss://a\", \"rediss://b:1\"]\nusername = \"app\"\n\
+             password_file = {secret:?}\nsentinel_password = \"{PASSWORD}\"\ntls_ca_file = \"ca.crt\"\n"
+        ),
+    );
+    let settings = load(&sources).unwrap();
+    let AdapterSettings::Redis(redis) = &settings.adapter else { panic!("URLs turn Redis on") };
+    assert_eq!(redis.login.password.as_ref().map(Secret::expose), Some(PASSWORD));
+    assert_eq!(redis.sentinel.login.password.as_ref().map(Secret::expose), Some(PASSWORD));
+    assert_eq!(redis.sentinel.master, "mymaster");
+    assert!(redis.sentinel.master_tls, "as the sentinels");
+    assert!(!format!("{settings:?}").contains(PASSWORD));
+    let printed = render(&sources).unwrap();
+    assert!(printed.contains("sentinel_password = \"***\"  # "), "{printed}");
+    assert!(printed.contains(&format!("password_file = {secret:?}")), "{printed}");
+    assert!(!printed.contains(PASSWORD));
+}
+
+#[test]
 fn a_password_is_in_no_error() {
     let faulty = [
-        format!("[adapter.redis]\nurl = \"rediss://:{PASSWORD}@h\""),
+        format!("[adapter.redis]\nurl = \"redis-sentinel://:{PASSWORD}@h\""),
+        format!("[adapter.redis]\nurl = \"redis://:{PASSWORD}@h\"\npassword = \"{PASSWORD}\""),
+        format!("[adapter.redis]\nurls = \"redis://:{PASSWORD}@h\""),
+        format!("[adapter.redis]\nurls = [\"redis://:{PASSWORD}@h\"]"),
+        format!("[adapter.redis]\nurls = [\"redis://:{PASSWORD}\"]"),
+        format!("[adapter.redis]\nurls = [[\"redis://:{PASSWORD}@h\"]]"),
+        format!("[adapter.redis]\npassword = [\"{PASSWORD}\"]\nurl = \"redis://h\""),
+        format!(
+            "[adapter.redis]\nurl = \"redis://h\"\npassword = \"{PASSWORD}\"\nsentinel_password = \"{PASSWORD}\""
+        ),
         format!("[adapter.redis]\nurl = \"http://:{PASSWORD}@h\""),
         format!("[adapter.redis]\nurl = \"redis://:{PASSWORD}@h/zero\""),
         format!("[adapter.redis]\nurl = \"redis://:{PASSWORD}@h:99999\""),

@@ -4,15 +4,21 @@ use std::{fmt, time::Duration};
 
 use super::{
     driver::RedisDriver,
-    endpoint::{Endpoint, EndpointError},
+    endpoint::{EndpointError, Login},
+    tls::{TlsError, TlsSettings},
+    topology::Servers,
 };
 use crate::{is_node_name, wire::Limits};
 
 /// Settings of the Redis engine. [`RedisConfig::new`] fills in what has a sensible default.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// As [`Endpoint::parse`] takes it.
-    pub url: String,
+    /// Where Redis is.
+    pub servers: Servers,
+    /// As whom to log in to the servers whose URLs don't say.
+    pub login: Option<Login>,
+    /// What holds where a URL asks for TLS.
+    pub tls: TlsSettings,
     /// Which client library.
     pub driver: RedisDriver,
     /// What all channels start with; `key` in Node's adapter and emitter.
@@ -61,7 +67,9 @@ impl RedisConfig {
     #[must_use]
     pub fn new(url: impl Into<String>, uid: impl Into<String>, node_prefix: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            servers: Servers::Standalone { url: url.into() },
+            login: None,
+            tls: TlsSettings::default(),
             driver: RedisDriver::default(),
             prefix: "socket.io".to_owned(),
             python_channel: None,
@@ -84,11 +92,6 @@ impl RedisConfig {
         }
     }
 
-    pub(super) fn endpoint(&self) -> Result<Endpoint, StartError> {
-        let endpoint = Endpoint::parse(&self.url)?;
-        if endpoint.tls { Err(StartError::Tls) } else { Ok(endpoint) }
-    }
-
     pub(super) fn check(&self) -> Result<(), StartError> {
         if let Some(namespace) =
             self.namespaces.iter().find(|name| !name.starts_with('/') || name.contains('#'))
@@ -108,11 +111,12 @@ impl RedisConfig {
     }
 }
 
-/// Everything but the URL, which may hold a password.
+/// Nothing that may hold a password.
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("RedisConfig")
+            .field("servers", &self.servers)
             .field("driver", &self.driver)
             .field("prefix", &self.prefix)
             .field("uid", &self.uid)
@@ -128,9 +132,18 @@ pub enum StartError {
     /// The URL can't be used. Does not repeat it, as it may hold a password.
     #[error("the Redis URL can't be used: {0}")]
     Url(#[from] EndpointError),
-    /// `rediss://` asks for TLS.
-    #[error("the Redis URL asks for TLS (rediss://), which is not built in")]
-    Tls,
+    /// A URL asks for TLS, which can't be.
+    #[error("TLS to Redis can't be used: {0}")]
+    Tls(#[from] TlsError),
+    /// Sentinels or a cluster, and not one of them named.
+    #[error("there is no Redis URL")]
+    NoServers,
+    /// Sentinels or a cluster, some with TLS and some without.
+    #[error("the Redis URLs must all ask for TLS (rediss://), or none of them")]
+    MixedTls,
+    /// Sentinels or a cluster tell each other's addresses, and a socket's path is none.
+    #[error("sentinels and the servers of a cluster can't be on Unix sockets")]
+    UnixSocket,
     /// Its channels would be mistaken for those of another namespace.
     #[error("the namespace {0:?} must start with / and not contain #")]
     Namespace(String),

@@ -1,20 +1,23 @@
 //! Makes one link again and again, for ever: owns when the next attempt is due, and what the log says about it.
 
-use std::time::Instant;
+use std::{future::Future, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
 use super::{
     backoff::{Backoff, random},
-    driver::{Link, RedisDriver, Timeouts},
+    driver::{Link, LinkError, RedisDriver, Timeouts},
     endpoint::Endpoint,
     link_log::LinkLog,
+    topology::{Check, Resolver},
 };
 
 /// Of the publish or of the subscribe link.
 pub(super) struct Connector {
     driver: RedisDriver,
-    endpoint: Endpoint,
+    resolver: Arc<Resolver>,
+    /// Where the last link led to.
+    endpoint: Option<Endpoint>,
     timeouts: Timeouts,
     shutdown: watch::Receiver<bool>,
     log: LinkLog,
@@ -27,14 +30,15 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(
         driver: RedisDriver,
-        endpoint: Endpoint,
+        resolver: Arc<Resolver>,
         timeouts: Timeouts,
         shutdown: watch::Receiver<bool>,
         log: LinkLog,
     ) -> Self {
         Self {
             driver,
-            endpoint,
+            resolver,
+            endpoint: None,
             timeouts,
             shutdown,
             log,
@@ -57,13 +61,15 @@ impl Connector {
                     () = self.shutdown() => return None,
                 }
             }
+            let attempt = attempt(self.driver, Arc::clone(&self.resolver), self.timeouts, on_message.clone());
             let connected = tokio::select! {
-                link = self.driver.connect(&self.endpoint, self.timeouts, on_message.clone()) => link,
+                link = attempt => link,
                 _ = self.shutdown.changed() => return None,
             };
             match connected {
-                Ok(link) => {
-                    self.log.up();
+                Ok((endpoint, link)) => {
+                    self.log.up(&endpoint.address);
+                    self.endpoint = Some(endpoint);
                     self.up_since = Some(Instant::now());
                     return Some(link);
                 }
@@ -81,6 +87,22 @@ impl Connector {
         }
     }
 
+    /// How to see whether the link is of use.
+    pub(super) fn check(&self) -> Check {
+        self.resolver.check()
+    }
+
+    /// Resolves when the link leads to the wrong server, as another is the master now.
+    pub(super) fn moved(&self) -> impl Future<Output = ()> + Send + use<> {
+        let moved = self.endpoint.clone().map(|endpoint| self.resolver.moved(endpoint));
+        async move {
+            match moved {
+                Some(moved) => moved.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// All that the link was used for before it was lost works again.
     pub(super) fn recovered(&mut self, gap_ms: u64) {
         self.log.recovered(gap_ms);
@@ -94,5 +116,32 @@ impl Connector {
     pub(super) async fn shutdown(&mut self) {
         // An error means that the engine is gone, which is the same.
         let _ = self.shutdown.changed().await;
+    }
+}
+
+async fn attempt(
+    driver: RedisDriver,
+    resolver: Arc<Resolver>,
+    timeouts: Timeouts,
+    on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
+) -> Result<(Endpoint, Link), LinkError> {
+    let endpoint = resolver.resolve().await?;
+    if !resolver.changes() {
+        let link = driver.connect(&endpoint, timeouts, on_message).await?;
+        return Ok((endpoint, link));
+    }
+    let connected = async {
+        let mut link = driver.connect(&endpoint, timeouts, on_message).await?;
+        let checked = tokio::time::timeout(timeouts.connect, resolver.check().run(&mut link)).await;
+        checked.map_err(|_| LinkError::Timeout)??;
+        Ok(link)
+    };
+    match connected.await {
+        Ok(link) => Ok((endpoint, link)),
+        Err(error) => {
+            resolver.distrust();
+            let error: LinkError = error;
+            Err(LinkError::Failed(format!("{}: {error}", endpoint.address)))
+        }
     }
 }

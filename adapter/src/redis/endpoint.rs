@@ -3,15 +3,15 @@
 
 use std::{fmt, net::Ipv6Addr, path::PathBuf};
 
-const DEFAULT_PORT: u16 = 6379;
+use super::tls::TlsSettings;
 
 /// One server. Neither its `Debug` nor its `Display` shows the log-in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it listens.
     pub address: Address,
-    /// Whether it wants TLS.
-    pub tls: bool,
+    /// What holds over TLS, if that is wanted.
+    pub tls: Option<TlsSettings>,
     pub(crate) login: Option<Login>,
 }
 
@@ -29,11 +29,13 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// A password, of a user or of all (`requirepass`).
+/// A password, of an ACL user or of all (`requirepass`). Has no `Debug`, as nobody is to see it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) user: Option<String>,
-    pub(crate) password: String,
+pub struct Login {
+    /// Without one, the default user.
+    pub user: Option<String>,
+    /// Never shown.
+    pub password: String,
 }
 
 /// Why a URL can't be used. Never repeats any of it, as it may hold a password.
@@ -71,6 +73,9 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
+    /// Where Redis listens unless the URL says otherwise.
+    pub const DEFAULT_PORT: u16 = 6379;
+
     /// Reads `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS, or
     /// `unix://[user:password@]/path` (also `redis+unix://`). User, password and path may be percent-encoded. The number
     /// of a database is taken and ignored: channels belong to none.
@@ -78,12 +83,24 @@ impl Endpoint {
     /// # Errors
     /// If the URL has another form.
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        Self::parse_with_port(url, Self::DEFAULT_PORT)
+    }
+
+    /// Does the URL log in?
+    #[must_use]
+    pub fn has_login(&self) -> bool {
+        self.login.is_some()
+    }
+
+    /// The same with another port where the URL names none.
+    pub(crate) fn parse_with_port(url: &str, default_port: u16) -> Result<Self, EndpointError> {
         let (scheme, rest) = url.split_once("://").ok_or(EndpointError::Scheme)?;
         let scheme = scheme.to_ascii_lowercase();
         match scheme.as_str() {
             "redis" | "rediss" => {
                 refuse_query(rest)?;
-                Self::parse_tcp(rest, scheme == "rediss")
+                let tls = (scheme == "rediss").then(TlsSettings::default);
+                Self::parse_tcp(rest, tls, default_port)
             }
             "unix" | "redis+unix" => {
                 refuse_query(rest)?;
@@ -93,13 +110,13 @@ impl Endpoint {
         }
     }
 
-    fn parse_tcp(rest: &str, tls: bool) -> Result<Self, EndpointError> {
+    fn parse_tcp(rest: &str, tls: Option<TlsSettings>, default_port: u16) -> Result<Self, EndpointError> {
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, host_and_port) = match authority.rsplit_once('@') {
             Some((userinfo, host_and_port)) => (parse_login(userinfo)?, host_and_port),
             None => (None, authority),
         };
-        let address = parse_host_and_port(host_and_port)?;
+        let address = parse_host_and_port(host_and_port, default_port)?;
         if !database.is_empty() && database.parse::<u32>().is_err() {
             return Err(EndpointError::Database);
         }
@@ -123,7 +140,7 @@ impl Endpoint {
         if path.ends_with('/') || path.contains('\0') {
             return Err(EndpointError::Path);
         }
-        Ok(Self { address: Address::Unix(path.into()), tls: false, login })
+        Ok(Self { address: Address::Unix(path.into()), tls: None, login })
     }
 }
 
@@ -145,7 +162,7 @@ fn parse_login(userinfo: &str) -> Result<Option<Login>, EndpointError> {
     Ok(Some(Login { user, password }))
 }
 
-fn parse_host_and_port(text: &str) -> Result<Address, EndpointError> {
+fn parse_host_and_port(text: &str, default_port: u16) -> Result<Address, EndpointError> {
     let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
         let (host, port) = bracketed.split_once(']').ok_or(EndpointError::Host)?;
         let address: Ipv6Addr = host.parse().map_err(|_| EndpointError::Host)?;
@@ -165,7 +182,7 @@ fn parse_host_and_port(text: &str) -> Result<Address, EndpointError> {
         (host.to_owned(), port)
     };
     let port = match port {
-        None => DEFAULT_PORT,
+        None => default_port,
         // `parse` takes a plus sign.
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
             port.parse().ok().filter(|port| *port != 0).ok_or(EndpointError::Port)?

@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn tcp(host: &str, port: u16) -> Endpoint {
-    Endpoint { address: Address::Tcp { host: host.into(), port }, tls: false, login: None }
+    Endpoint { address: Address::Tcp { host: host.into(), port }, tls: None, login: None }
 }
 
 fn unix(path: &str) -> Endpoint {
-    Endpoint { address: Address::Unix(path.into()), tls: false, login: None }
+    Endpoint { address: Address::Unix(path.into()), tls: None, login: None }
 }
 
 fn with_login(endpoint: Endpoint, user: Option<&str>, password: &str) -> Endpoint {
@@ -27,7 +27,7 @@ fn urls_and_what_they_name() {
         ("REDIS://Redis_1.internal-x", tcp("Redis_1.internal-x", 6379)),
         ("redis://[::1]", tcp("::1", 6379)),
         ("redis://[2001:DB8:0::1]:7000/1", tcp("2001:db8::1", 7000)),
-        ("rediss://h:6390", Endpoint { tls: true, ..tcp("h", 6390) }),
+        ("rediss://h:6390", Endpoint { tls: Some(TlsSettings::default()), ..tcp("h", 6390) }),
         ("redis://@h", tcp("h", 6379)),
         ("redis://:@h", tcp("h", 6379)),
         ("redis://:secret@h", with_login(tcp("h", 6379), None, "secret")),

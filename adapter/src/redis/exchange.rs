@@ -11,9 +11,10 @@ use tokio::sync::Notify;
 
 use super::{
     Clock,
-    driver::Outbound,
+    driver::{LinkError, Outbound},
     log_bound::LogBound,
     publish::{PublishQueue, Traffic},
+    topology::Census,
 };
 use crate::{
     Answers, Event, EventSink, Origin, PublishError, Request, RequestError, Responder, Response,
@@ -37,7 +38,7 @@ pub(super) struct Exchange {
     pub(super) queue: Arc<PublishQueue>,
     pub(super) sink: Arc<dyn EventSink>,
     pub(super) counters: Arc<Counters>,
-    pub(super) count_timeout: Duration,
+    pub(super) census: Census,
     pub(super) answer_timeout: Duration,
     pub(super) clock: Clock,
     pub(super) cut_log: Mutex<LogBound>,
@@ -140,12 +141,14 @@ impl Exchange {
     /// Counts the nodes, asks them, and waits for all answers or the deadline.
     pub(super) async fn ask(self: Arc<Self>, request: Arc<Request>) -> Result<Answers, RequestError> {
         let channel = self.channels.requests(&request.namespace);
-        let counted = tokio::time::timeout(self.count_timeout, self.queue.count_subscriptions(&channel));
-        let subscriptions = counted
-            .await
-            .map_err(|_| PublishError::Refused("the nodes were not counted in time".into()))??;
-        // This node is one of them.
-        let expected = usize::try_from(subscriptions).unwrap_or(usize::MAX).saturating_sub(1);
+        let link = self.queue.link().ok_or(PublishError::LinkDown)?;
+        let count = self.census.count(link, &channel).await.map_err(|error| match error {
+            LinkError::Timeout => PublishError::Refused("the nodes were not counted in time".into()),
+            LinkError::Failed(reason) => PublishError::Refused(reason),
+        })?;
+        // This node is one of them. Where a server is silent, somebody may be missing.
+        let subscriptions = usize::try_from(count.subscriptions).unwrap_or(usize::MAX);
+        let expected = subscriptions.saturating_sub(1).saturating_add(count.silent_servers);
         if expected == 0 {
             return Ok(Answers::default());
         }

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::{Clock, driver::LinkError, log_bound::LogBound};
+use super::{Clock, driver::LinkError, endpoint::Address, log_bound::LogBound};
 
 /// Losses and attempts to connect that failed: a few lines at first, then one now and then.
 const MAX_FAILURES_LOGGED: u32 = 3;
@@ -23,14 +23,15 @@ pub(super) struct LinkLog {
 }
 
 impl LinkLog {
-    /// `server` is an address without user and password.
+    /// `server` is what it is called until its address is known.
     pub(super) fn new(link: &'static str, server: String, clock: Clock) -> Self {
         let failures = LogBound::new(MAX_FAILURES_LOGGED, WINDOW_MS);
         let [ups, gaps] = [(); 2].map(|()| LogBound::new(MAX_RECOVERIES_LOGGED, WINDOW_MS));
         Self { link, server, clock, lost_at_ms: None, failures, ups, gaps, attempts: 0 }
     }
 
-    pub(super) fn up(&mut self) {
+    pub(super) fn up(&mut self, server: &Address) {
+        self.server = server.to_string();
         let outage_ms = self.lost_at_ms.take().map(|at_ms| self.clock.now_ms() - at_ms);
         let failed_attempts = std::mem::take(&mut self.attempts);
         if let Some(left_out) = self.ups.allow(self.clock.now_ms()) {

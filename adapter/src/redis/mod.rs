@@ -19,6 +19,8 @@ mod nodes;
 mod publish;
 mod receive;
 mod subscribe;
+mod tls;
+mod topology;
 
 use std::{
     future::ready,
@@ -36,7 +38,9 @@ use tokio::{sync::watch, task::JoinHandle};
 pub use config::{RedisConfig, StartError};
 pub use driver::RedisDriver;
 pub(crate) use driver::{LinkError, Outbound, Timeouts};
-pub use endpoint::{Address, Endpoint, EndpointError};
+pub use endpoint::{Address, Endpoint, EndpointError, Login};
+pub use tls::{TlsError, TlsIdentity, TlsSettings};
+pub use topology::Servers;
 
 use crate::{
     Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeInfo, NodeTargets,
@@ -53,6 +57,7 @@ use nodes::{Nodes, NodesSpec};
 use publish::{PublishQueue, Publisher, Traffic};
 use receive::Receiver;
 use subscribe::{Subscriber, Subscriptions};
+use topology::{Census, Resolver};
 
 /// Lines in the log about what others send, of each kind.
 const MAX_LINES_LOGGED: u32 = 5;
@@ -85,7 +90,7 @@ impl RedisEngine {
     /// Outside of a tokio runtime.
     pub fn start(config: RedisConfig, sink: Arc<dyn EventSink>) -> Result<Arc<Self>, StartError> {
         config.check()?;
-        let endpoint = config.endpoint()?;
+        let resolver = Arc::new(Resolver::new(&config)?);
         let clock = Clock::start();
         let channels = Channels::new(&config.prefix);
         let counters = Arc::new(Counters::default());
@@ -97,9 +102,9 @@ impl RedisEngine {
         });
         let (shutdown, stopping) = watch::channel(false);
         let connector = |link, response| {
-            let log = LinkLog::new(link, endpoint.address.to_string(), clock);
+            let log = LinkLog::new(link, resolver.to_string(), clock);
             let timeouts = Timeouts { connect: config.connect_timeout, response };
-            Connector::new(config.driver, endpoint.clone(), timeouts, stopping.clone(), log)
+            Connector::new(config.driver, Arc::clone(&resolver), timeouts, stopping.clone(), log)
         };
         let publisher = Publisher {
             connector: connector("publish", Some(config.publish_timeout)),
@@ -114,7 +119,7 @@ impl RedisEngine {
             queue: Arc::clone(&queue),
             sink: Arc::clone(&sink),
             counters: Arc::clone(&counters),
-            count_timeout: config.count_timeout,
+            census: Census::new(Arc::clone(&resolver), config.driver, config.count_timeout),
             answer_timeout: config.answer_timeout,
             clock,
             cut_log: Mutex::new(LogBound::new(MAX_LINES_LOGGED, LOG_WINDOW_MS)),
@@ -157,7 +162,11 @@ impl RedisEngine {
             ping_timeout: config.ping_timeout,
         };
         let hellos = Arc::clone(&nodes).run(stopping.clone());
-        let tasks = vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run()), tokio::spawn(hellos)];
+        let mut tasks =
+            vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run()), tokio::spawn(hellos)];
+        if resolver.changes() {
+            tasks.push(tokio::spawn(watch_until(stopping, resolver)));
+        }
         Ok(Arc::new(Self {
             uid: config.uid.into(),
             channels,
@@ -317,6 +326,14 @@ impl Drop for RedisEngine {
     }
 }
 
+async fn watch_until(mut stopping: watch::Receiver<bool>, resolver: Arc<Resolver>) {
+    tokio::select! {
+        () = resolver.watch() => {}
+        // An error means that the engine is gone, which is the same.
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
 fn interest_config(config: &RedisConfig) -> InterestConfig {
     let mut always = vec![Target::Notices, Target::NodeMessages];
     always.extend(config.python_channel.as_ref().map(|_| Target::Python));
@@ -343,6 +360,10 @@ enum Ended {
 }
 
 impl Ended {
+    fn master_moved() -> Self {
+        Self::Lost("another server is the master now".to_owned())
+    }
+
     fn connection_closed() -> Self {
         Self::Lost("the server closed the connection".to_owned())
     }

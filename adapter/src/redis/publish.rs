@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -130,11 +131,9 @@ impl PublishQueue {
         self.state.lock().link_up
     }
 
-    /// Asks Redis how many subscriptions a channel has.
-    pub(super) async fn count_subscriptions(&self, channel: &str) -> Result<u64, PublishError> {
-        let link = self.state.lock().link.clone();
-        let counted = link.ok_or(PublishError::LinkDown)?.count_subscriptions(channel).await;
-        counted.map_err(|error| PublishError::Refused(error.to_string()))
+    /// For commands that are no messages; while the link is up.
+    pub(super) fn link(&self) -> Option<Link> {
+        self.state.lock().link.clone()
     }
 
     /// Queues a message, or says at once why not.
@@ -212,6 +211,8 @@ impl Publisher {
         let mut ping = tokio::time::interval(self.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut closing = self.connector.is_shutdown();
+        let check = self.connector.check();
+        let mut moved = pin!(self.connector.moved());
         loop {
             while in_flight.len() < MAX_BATCHES_IN_FLIGHT {
                 let batch = self.queue.take_batch();
@@ -226,6 +227,7 @@ impl Publisher {
             tokio::select! {
                 biased;
                 () = link.lost() => return Ended::connection_closed(),
+                () = &mut moved => return Ended::master_moved(),
                 // Before the answers, as under load there is always one.
                 () = self.connector.shutdown(), if !closing => {
                     closing = true;
@@ -240,7 +242,7 @@ impl Publisher {
                 _ = ping.tick() => {
                     if in_flight.is_empty() {
                         let mut link = link.clone();
-                        start(&in_flight, async move { link.ping().await });
+                        start(&in_flight, async move { check.run(&mut link).await });
                     }
                 }
             }

@@ -5,6 +5,7 @@
 //! made again for ever.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,9 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Clock, Ended, connector::Connector, driver::Link, nodes::Nodes, receive::Receiver};
+use super::{
+    Clock, Ended, connector::Connector, driver::Link, nodes::Nodes, receive::Receiver, topology::Check,
+};
 use crate::{
     Event, EventSink,
     counters::Counters,
@@ -89,6 +92,8 @@ impl Subscriber {
         let mut ping = tokio::time::interval(self.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ping_in_flight = false;
+        let check = self.connector.check();
+        let mut moved = pin!(self.connector.moved());
         loop {
             if let Err(reason) = self.act(&link, &in_flight) {
                 return Ended::Lost(reason);
@@ -97,6 +102,7 @@ impl Subscriber {
             tokio::select! {
                 biased;
                 () = link.lost() => return Ended::connection_closed(),
+                () = &mut moved => return Ended::master_moved(),
                 () = self.connector.shutdown() => return Ended::Shutdown,
                 Some(outcome) = in_flight.next() => match outcome {
                     Outcome::Confirmed(id) => {
@@ -119,8 +125,9 @@ impl Subscriber {
                 () = self.clock.sleep_until(wake_ms) => {}
                 _ = ping.tick() => {
                     if !std::mem::replace(&mut ping_in_flight, true) {
-                        let ping = send_ping(link.clone(), self.ping_timeout, self.received_bytes());
-                        in_flight.push(ping.boxed());
+                        let received_bytes = self.received_bytes();
+                        let sent = send_check(link.clone(), check, self.ping_timeout, received_bytes);
+                        in_flight.push(sent.boxed());
                     }
                 }
             }
@@ -194,8 +201,8 @@ async fn send(mut link: Link, command: Command, names: Vec<String>) -> Outcome {
     }
 }
 
-async fn send_ping(mut link: Link, timeout: Duration, received_bytes_before: u64) -> Outcome {
-    match tokio::time::timeout(timeout, link.ping()).await {
+async fn send_check(mut link: Link, check: Check, timeout: Duration, received_bytes_before: u64) -> Outcome {
+    match tokio::time::timeout(timeout, check.run(&mut link)).await {
         Ok(Ok(())) => Outcome::Pong,
         Ok(Err(error)) => Outcome::Failed(error.to_string()),
         Err(_) => Outcome::NoPong { received_bytes_before },

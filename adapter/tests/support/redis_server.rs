@@ -76,10 +76,13 @@ impl RedisServer {
     }
 
     /// Starts a sentinel with this configuration, which it will write to.
-    pub fn start_sentinel(configuration: &str) -> Self {
-        Self::launch(None, &|place| {
+    pub fn start_sentinel(configuration: &str, password: Option<&str>) -> Self {
+        Self::launch(password, &|place| {
             let file = place.file("sentinel.conf");
-            let own = format!("port {}\nbind 127.0.0.1\ndir {}\n", place.port, place.file(""));
+            let mut own = format!("port {}\nbind 127.0.0.1\ndir {}\n", place.port, place.file(""));
+            if let Some(password) = password {
+                own += &format!("requirepass {password}\n");
+            }
             std::fs::write(&file, own + configuration).expect("the file can be written");
             words(&[&file, "--sentinel"])
         })
@@ -140,6 +143,13 @@ impl RedisServer {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query_async(&mut self.connect().await).await.expect("the command is valid")
+    }
+
+    /// The same, for a server that may cut its connections now, as one does whose role changes.
+    pub async fn try_command<T: redis::FromRedisValue>(&self, words: &[&str]) -> Option<T> {
+        let client = redis::Client::open(self.url()).expect("the URL is valid");
+        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await.ok()
     }
 
     /// SIGKILL: every connection is cut, nothing is said.

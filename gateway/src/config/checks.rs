@@ -1,6 +1,6 @@
 //! What single values must look like. Each check gives what it expected; the reader adds what it found.
 
-use broadgate_adapter::redis::Endpoint;
+use broadgate_adapter::redis::{Address, Endpoint};
 use globset::{GlobBuilder, GlobMatcher};
 use url::Url;
 
@@ -83,14 +83,38 @@ pub(super) fn log_filter(filter: &str) -> Result<(), String> {
         .map_err(|_| "filter directives such as \"info\" or \"info,broadgate=debug\"".to_owned())
 }
 
-/// The URL of a Redis server. The message never quotes the URL: it may hold a password.
+/// Any text.
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() { Err("a text that is not empty".to_owned()) } else { Ok(()) }
+}
+
+/// The URL of the one Redis server. The message never quotes the URL: it may hold a password.
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
-    const EXPECTED: &str = "expected a URL such as redis://host:6379 or redis://user:password@host:6379";
-    match Endpoint::parse(text) {
-        Ok(endpoint) if endpoint.tls => Err(format!("rediss:// is not yet supported; {EXPECTED}")),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("{EXPECTED} ({error})")),
+    const EXPECTED: &str = "expected a URL such as redis://host:6379, rediss://user:password@host:6379 or unix:///run/redis.sock";
+    Endpoint::parse(text).map(|_| ()).map_err(|error| format!("{EXPECTED} ({error})"))
+}
+
+/// The URL of a sentinel or of a server of a cluster. The message does not quote it, either.
+pub(super) fn redis_server_url(text: &str) -> Result<(), String> {
+    const EXPECTED: &str = "expected URLs such as redis://host:6379 or rediss://host:6379";
+    let endpoint = Endpoint::parse(text).map_err(|error| format!("{EXPECTED} ({error})"))?;
+    if endpoint.has_login() {
+        return Err(format!("{EXPECTED} (user and password have keys of their own)"));
     }
+    if matches!(endpoint.address, Address::Unix(_)) {
+        return Err(format!("{EXPECTED} (not the path of a Unix socket)"));
+    }
+    Ok(())
+}
+
+/// Does the URL of a Redis server ask for TLS?
+pub(super) fn is_tls(url: &str) -> bool {
+    Endpoint::parse(url).is_ok_and(|endpoint| endpoint.tls.is_some())
+}
+
+/// Does the URL of a Redis server hold a password?
+pub(super) fn has_login(url: &str) -> bool {
+    Endpoint::parse(url).is_ok_and(|endpoint| endpoint.has_login())
 }
 
 /// The URL with `***` for the password.

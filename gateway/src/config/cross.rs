@@ -3,7 +3,8 @@
 use super::{
     ConfigError,
     reader::Reader,
-    settings::{AdapterSettings, Settings},
+    redis,
+    settings::{AdapterSettings, RedisMode, Settings},
 };
 
 pub(super) fn check(settings: &Settings, reader: &mut Reader) {
@@ -16,10 +17,14 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
     if public == ops && public.port() != 0 {
         error("ops.listen", format!("expected another address than server.listen, found {ops} for both"));
     }
-    if let AdapterSettings::Redis(redis) = &settings.adapter
-        && redis.url.expose().is_empty()
-    {
-        error("adapter.kind", "\"redis\" needs adapter.redis.url".to_owned());
+    if let AdapterSettings::Redis(redis) = &settings.adapter {
+        let no_urls = redis.url.expose().is_empty() && redis.urls.is_empty();
+        if redis.mode == RedisMode::Standalone && no_urls {
+            error("adapter.kind", "\"redis\" needs adapter.redis.url".to_owned());
+        }
+        for (path, message) in redis::faults(redis, reader) {
+            error(&path, message);
+        }
     }
     if settings.engine.cors_origins.len() > 1
         && settings.engine.cors_origins.iter().any(|origin| origin == "*")

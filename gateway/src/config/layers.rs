@@ -26,7 +26,8 @@ pub(super) fn file(path: &Path) -> Result<Table, Vec<ConfigError>> {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// A whole file of text, if it is not too large.
+pub(super) fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     file.take(MAX_FILE_BYTES + 1)

@@ -12,11 +12,13 @@ mod error;
 mod layers;
 mod limits;
 mod reader;
+mod redis;
 mod render;
 mod secret;
 mod sections;
 mod settings;
 mod tree;
+mod values;
 
 use std::path::PathBuf;
 
@@ -24,7 +26,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use secret::Secret;
 pub use settings::{
     Access, AdapterSettings, EngineSettings, Limits, LogFormat, LogSettings, NamespaceSettings, OpsSettings,
-    RedisSettings, RoomRule, ServerSettings, Settings,
+    RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings, ServerSettings,
+    Settings,
 };
 
 use reader::{Reader, Section};

@@ -1,13 +1,14 @@
 //! Takes typed values out of the merged tree. Whoever asks for a key says its name, what it means, what is allowed and
 //! the default, once; from that come the value, the errors, the list of known keys and the printed configuration.
 
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
     ConfigError, Secret,
     error::nearest,
-    layers::{ENV_PREFIX, json_value},
+    layers::{self, ENV_PREFIX},
     tree::{Node, Origin, Table, Value},
+    values::{choose, integer, list, mismatch, quoted, quoted_list, text, text_list},
 };
 
 /// A key that was asked for, with its effective value.
@@ -38,6 +39,11 @@ impl Reader {
     pub(super) fn origin(&self, path: &str) -> Origin {
         let found = self.entries.iter().find(|entry| join(&entry.section, entry.key) == path);
         found.map_or(Origin::Default, |entry| entry.origin.clone())
+    }
+
+    /// Did any layer set the key?
+    pub(super) fn is_set(&self, path: &str) -> bool {
+        self.origin(path) != Origin::Default
     }
 
     /// Reports every key that nobody asked for. To be called when all are read.
@@ -302,6 +308,38 @@ impl<'r> Section<'r> {
         self.value(key, doc, default.to_owned(), |text| Some(quoted(text)), parse)
     }
 
+    /// Like [`Section::text`], for a key that may be left out.
+    pub(super) fn optional_text(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<String> {
+        let parse = |value: &Value| {
+            let text = text(value).ok_or_else(|| mismatch("a string", value))?;
+            check(text).map_err(|expected| mismatch(&expected, value))?;
+            Ok(Some(text.to_owned()))
+        };
+        self.value(key, doc, None, |text| text.as_deref().map(quoted), parse)
+    }
+
+    /// The name of a file, which is not looked at here.
+    pub(super) fn optional_path(&mut self, key: &'static str, doc: &'static str) -> Option<PathBuf> {
+        let check = |path: &str| if path.is_empty() { Err("the name of a file".to_owned()) } else { Ok(()) };
+        self.optional_text(key, doc, check).map(PathBuf::from)
+    }
+
+    /// Yes or no, or left out.
+    pub(super) fn optional_switch(&mut self, key: &'static str, doc: &'static str) -> Option<bool> {
+        let parse = |value: &Value| match value {
+            Value::Bool(value) => Ok(Some(*value)),
+            Value::Untyped(text) if text == "true" => Ok(Some(true)),
+            Value::Untyped(text) if text == "false" => Ok(Some(false)),
+            _ => Err(mismatch("true or false", value)),
+        };
+        self.value(key, doc, None, |value| value.map(|value| value.to_string()), parse)
+    }
+
     /// Like [`Section::text`], for a key without a default.
     pub(super) fn required_text(
         &mut self,
@@ -351,6 +389,37 @@ impl<'r> Section<'r> {
         self.value(key, doc, None, show, parse)
     }
 
+    /// URLs, or other texts that may hold a secret by mistake: no message quotes them. `check`'s must not, either.
+    pub(super) fn discreet_texts(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Vec<String> {
+        let parse = |value: &Value| {
+            let items = text_list(value)
+                .ok_or_else(|| format!("expected a list of strings, found {}", value.kind()))?;
+            items.iter().try_for_each(|item| check(item))?;
+            Ok(items)
+        };
+        self.value(key, doc, Vec::new(), |items| Some(quoted_list(items)), parse)
+    }
+
+    /// A secret in a file of its own, without the end of its line. Only the file's name is shown.
+    pub(super) fn secret_file(&mut self, key: &'static str, doc: &'static str) -> Option<Secret> {
+        let parse = |value: &Value| {
+            let path = text(value).ok_or_else(|| mismatch("a string", value))?;
+            let secret = layers::read(path.as_ref()).map_err(|reason| format!("{path:?} {reason}"))?;
+            let secret = secret.trim_end_matches(['\r', '\n']);
+            if secret.is_empty() {
+                return Err(format!("{path:?} is empty"));
+            }
+            Ok(Some((path.to_owned(), Secret::new(secret))))
+        };
+        let shown = |value: &Option<(String, Secret)>| value.as_ref().map(|(path, _)| quoted(path));
+        self.value(key, doc, None, shown, parse).map(|(_, secret)| secret)
+    }
+
     /// Is the key of a table in this one set? For a default that depends on it.
     pub(super) fn contains(&self, section: &str, key: &str) -> bool {
         matches!(self.table.get(section), Some(Node { value: Value::Table(table), .. }) if table.contains_key(key))
@@ -369,69 +438,4 @@ fn first_origin(node: Node) -> Origin {
         }
         _ => node.origin,
     }
-}
-
-fn mismatch(expected: &str, value: &Value) -> String {
-    format!("expected {expected}, found {}", value.describe())
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::Text(text) | Value::Untyped(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn integer<T>(value: &Value, range: &RangeInclusive<T>) -> Result<T, String>
-where
-    T: TryFrom<i128> + PartialOrd + Display,
-{
-    let number = match value {
-        Value::Integer(number) => Some(*number),
-        Value::Untyped(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    let number = number.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number));
-    number.ok_or_else(|| mismatch(&format!("an integer from {} to {}", range.start(), range.end()), value))
-}
-
-fn choose<T: Copy>(value: &Value, choices: &[(&'static str, T)]) -> Result<T, String> {
-    let choice = text(value).and_then(|text| choices.iter().find(|(name, _)| *name == text));
-    choice.map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| quoted(name)).collect();
-        mismatch(&names.join(" or "), value)
-    })
-}
-
-/// A list as it is, or as JSON in an environment variable.
-fn list(node: &Node) -> Option<Vec<Node>> {
-    match &node.value {
-        Value::List(items) => Some(items.clone()),
-        Value::Untyped(text) => match json_value(serde_json::from_str(text).ok()?, &node.origin).value {
-            Value::List(items) => Some(items),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// In an environment variable also parted by commas.
-fn text_list(value: &Value) -> Option<Vec<String>> {
-    let node = Node { origin: Origin::Default, value: value.clone() };
-    if let Value::Untyped(text) = value
-        && !text.trim_start().starts_with('[')
-    {
-        return Some(
-            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
-        );
-    }
-    list(&node)?.iter().map(|item| text(&item.value).map(str::to_owned)).collect()
-}
-
-pub(super) fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-fn quoted_list(items: &[String]) -> String {
-    toml::Value::Array(items.iter().cloned().map(toml::Value::String).collect()).to_string()
 }

@@ -6,15 +6,14 @@ use std::{
     thread::available_parallelism,
 };
 
-use broadgate_adapter::RedisDriver;
-
 use super::{
     checks,
     limits::limits,
     reader::Section,
+    redis,
     settings::{
         Access, AdapterSettings, EngineSettings, LogFormat, LogSettings, NamespaceSettings, OpsSettings,
-        RedisSettings, RoomRule, ServerSettings, Settings,
+        RoomRule, ServerSettings, Settings,
     },
     tree::{Node, Origin, texts_table},
 };
@@ -152,85 +151,21 @@ fn engine(section: &mut Section<'_>, development: bool) -> EngineSettings {
 
 fn adapter(section: &mut Section<'_>) -> AdapterSettings {
     // Who gives a URL wants it used; `kind = "memory"` beside it turns it off.
-    let has_url = section.contains("redis", "url");
+    let has_url = section.contains("redis", "url") || section.contains("redis", "urls");
     let is_redis = section.choice(
         "kind",
         "\"memory\" is one node alone; \"redis\" is many nodes, and publishers in any language. \"redis\" where \
-         adapter.redis.url is set, else \"memory\".",
+         adapter.redis.url or urls is set, else \"memory\".",
         &[("memory", false), ("redis", true)],
         has_url,
     );
     section.example("\"redis\"");
-    let redis =
-        section.section("redis", "The same wire format as @socket.io/redis-adapter and its emitters.", redis);
+    let redis = section.section(
+        "redis",
+        "The same wire format as @socket.io/redis-adapter and its emitters.",
+        redis::section,
+    );
     if is_redis { AdapterSettings::Redis(redis) } else { AdapterSettings::Memory }
-}
-
-fn redis(section: &mut Section<'_>) -> RedisSettings {
-    let url = section.secret(
-        "url",
-        "redis://[user:password@]host[:port][/database]. Best given as BROADGATE__ADAPTER__REDIS__URL where it holds a \
-         password.",
-        checks::redacted_url,
-        checks::redis_url,
-    );
-    section.example("\"redis://127.0.0.1:6379\"");
-    let prefix = section.text(
-        "prefix",
-        "Start of every channel's name; the `key` option of Socket.IO's adapter and emitters.",
-        "socket.io",
-        checks::channel_prefix,
-    );
-    let python_channel = section.text(
-        "python_channel",
-        "Channel of python-socketio and Flask-SocketIO that is read, too, so that such backends can publish: \
-         \"socketio\" and \"flask-socketio\" by their defaults. Empty: none.",
-        "",
-        checks::python_channel,
-    );
-    let python_channel = Some(python_channel).filter(|channel| !channel.is_empty());
-    section.example("\"socketio\"");
-    let driver = section.choice(
-        "driver",
-        "The client library, \"redis\" or \"fred\". What is sent and promised is the same; nodes may differ.",
-        &[("redis", RedisDriver::Redis), ("fred", RedisDriver::Fred)],
-        RedisDriver::default(),
-    );
-    let unsubscribe_delay = section.milliseconds(
-        "unsubscribe_delay_ms",
-        "How long a room that became empty stays subscribed, so that a room that flaps costs nothing.",
-        0..=HOUR_MS,
-        10_000,
-    );
-    let subscribe_timeout = section.milliseconds(
-        "subscribe_timeout_ms",
-        "How long a join waits for its subscription before it is refused.",
-        10..=HOUR_MS,
-        5_000,
-    );
-    let publish_timeout = section.milliseconds(
-        "publish_timeout_ms",
-        "How long a publish waits for Redis.",
-        10..=HOUR_MS,
-        5_000,
-    );
-    let answer_timeout = section.milliseconds(
-        "answer_timeout_ms",
-        "How long other nodes may take to answer: a request for one of their sessions, each step of moving one, a query.",
-        10..=HOUR_MS,
-        3_000,
-    );
-    let url = url.unwrap_or_else(|| super::Secret::new(""));
-    RedisSettings {
-        url,
-        prefix,
-        python_channel,
-        driver,
-        unsubscribe_delay,
-        subscribe_timeout,
-        publish_timeout,
-        answer_timeout,
-    }
 }
 
 fn namespaces(root: &mut Section<'_>) -> Vec<NamespaceSettings> {

@@ -1,7 +1,7 @@
 //! The checked form of the configuration, which the rest of the node is built from. Made once, by
 //! [`super::load`], and never changed.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate_adapter::RedisDriver;
 use globset::GlobMatcher;
@@ -86,8 +86,18 @@ pub enum AdapterSettings {
 /// `[adapter.redis]`
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
-    /// As [`broadgate_adapter::redis::Endpoint`] takes it; may hold a password.
+    /// How Redis is set up; says which of `url`, `urls` and `sentinel` hold.
+    pub mode: RedisMode,
+    /// Of the one server; may hold a password. Empty with other modes.
     pub url: Secret,
+    /// The sentinels, or some servers of the cluster. Without passwords.
+    pub urls: Vec<String>,
+    /// Of the servers, where it is not in the URL.
+    pub login: RedisLogin,
+    /// What holds with sentinels.
+    pub sentinel: SentinelSettings,
+    /// What holds where a URL is `rediss://`.
+    pub tls: RedisTlsSettings,
     /// Channel prefix, `socket.io` unless set.
     pub prefix: String,
     /// Channel of python-socketio that is read, too.
@@ -102,6 +112,59 @@ pub struct RedisSettings {
     pub publish_timeout: Duration,
     /// How long other nodes may take to answer.
     pub answer_timeout: Duration,
+}
+
+/// `adapter.redis.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Standalone,
+    /// A master with replicas, watched by sentinels.
+    Sentinel,
+    /// A Redis Cluster.
+    Cluster,
+}
+
+impl RedisMode {
+    pub(super) const NAMES: &[(&'static str, Self)] =
+        &[("standalone", Self::Standalone), ("sentinel", Self::Sentinel), ("cluster", Self::Cluster)];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// As whom to log in.
+#[derive(Debug, Clone, Default)]
+pub struct RedisLogin {
+    /// Without one, the default user.
+    pub username: Option<String>,
+    /// Without one there is no log-in.
+    pub password: Option<Secret>,
+}
+
+/// `adapter.redis.sentinel_*`
+#[derive(Debug, Clone)]
+pub struct SentinelSettings {
+    /// What the sentinels call the master.
+    pub master: String,
+    /// Of the sentinels themselves.
+    pub login: RedisLogin,
+    /// Is the master spoken to over TLS?
+    pub master_tls: bool,
+}
+
+/// `adapter.redis.tls_*`
+#[derive(Debug, Clone, Default)]
+pub struct RedisTlsSettings {
+    /// Authorities to trust; without, the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The node's certificate. With its key, or neither of them.
+    pub cert_file: Option<PathBuf>,
+    /// The certificate's key.
+    pub key_file: Option<PathBuf>,
+    /// Whom the server's certificate must name.
+    pub server_name: Option<String>,
 }
 
 /// `[[namespaces]]`

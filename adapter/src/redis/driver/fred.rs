@@ -29,7 +29,10 @@ use ::fred::{
     interfaces::{ClientLike, EventInterface, PubsubInterface},
     types::{
         ClusterHash, CustomCommand, Resp3Frame, RespVersion, Value,
-        config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig},
+        config::{
+            Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig,
+            TlsConnector,
+        },
     },
 };
 use futures_util::{
@@ -39,7 +42,7 @@ use futures_util::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{Commands, LinkError, Reply, Timeouts};
+use super::{Commands, LinkError, Reply, Timeouts, stream};
 use crate::redis::endpoint::{Address, Endpoint};
 
 /// More than is ever in flight; beyond it a command fails, and with it the link.
@@ -77,7 +80,7 @@ pub(super) async fn connect(
     timeouts: Timeouts,
     on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
 ) -> Result<Link, LinkError> {
-    let client = client(endpoint, timeouts)?;
+    let client = client(endpoint, timeouts).await?;
     let mut connected = {
         let client = client.clone();
         async move { client.wait_for_connect().await }.boxed()
@@ -107,19 +110,24 @@ pub(super) async fn connect(
     Ok(Link { shared: Arc::new(shared) })
 }
 
-fn client(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Client, LinkError> {
-    if endpoint.tls {
-        return Err(LinkError::Failed("TLS is not built in".to_owned()));
-    }
-    let server = match &endpoint.address {
+async fn client(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Client, LinkError> {
+    let (server, tls) = match &endpoint.address {
+        Address::Unix(path) => (ServerConfig::Unix { path: path.clone() }, None),
         Address::Tcp { host, port } => {
-            ServerConfig::Centralized { server: Server::new(host.as_str(), *port) }
+            let mut server = Server::new(host.as_str(), *port);
+            let mut tls = None;
+            if let Some(settings) = &endpoint.tls {
+                server.tls_server_name = Some(settings.server_name(host)?.to_str().as_ref().into());
+                let connector = tokio_rustls::TlsConnector::from(stream::load(settings.clone()).await?);
+                tls = Some(TlsConfig::from(TlsConnector::Rustls(connector)));
+            }
+            (ServerConfig::Centralized { server }, tls)
         }
-        Address::Unix(path) => ServerConfig::Unix { path: path.clone() },
     };
     let login = endpoint.login.clone();
     let config = Config {
         server,
+        tls,
         version: RespVersion::RESP3,
         username: login.as_ref().and_then(|login| login.user.clone()),
         password: login.map(|login| login.password),

@@ -6,6 +6,7 @@
 mod fred;
 mod redis;
 mod reply;
+mod stream;
 
 use std::time::Duration;
 

@@ -3,20 +3,31 @@
 use std::sync::Arc;
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, PushKind, RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
+    RedisError, Value,
     aio::{MultiplexedConnection, SendError},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{Commands, LinkError, Reply, Timeouts};
-use crate::redis::endpoint::{Address, Endpoint};
+use super::{Commands, LinkError, Reply, Timeouts, stream};
+use crate::redis::endpoint::Endpoint;
 
 /// See [`super::Link`].
 #[derive(Clone)]
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     lost: Arc<Notify>,
+    _reader: Arc<Reader>,
+}
+
+/// The task that reads and writes. It must end with the link: else what a server that hung sends later would still be
+/// delivered, beside what comes on the next link.
+struct Reader(JoinHandle<()>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 pub(super) async fn connect(
@@ -24,13 +35,10 @@ pub(super) async fn connect(
     timeouts: Timeouts,
     on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
 ) -> Result<Link, LinkError> {
-    let client = client(endpoint)?;
     let lost = Arc::new(Notify::new());
     let on_lost = Arc::clone(&lost);
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeouts.connect))
-        .set_response_timeout(timeouts.response)
-        .set_push_sender(move |push: PushInfo| {
+    let config = AsyncConnectionConfig::new().set_response_timeout(timeouts.response).set_push_sender(
+        move |push: PushInfo| {
             match (&push.kind, push.data.as_slice()) {
                 (PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)])
                 | (PushKind::PMessage, [_, Value::BulkString(channel), Value::BulkString(payload)]) => {
@@ -40,31 +48,27 @@ pub(super) async fn connect(
                 _ => {}
             }
             Ok::<(), SendError>(())
-        });
-    let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    Ok(Link { connection, lost })
+        },
+    );
+    let login = login(endpoint);
+    let connected = tokio::time::timeout(timeouts.connect, async {
+        let stream = stream::open(endpoint).await?;
+        Ok::<_, LinkError>(MultiplexedConnection::new_with_config(&login, stream, config).await?)
+    });
+    let (connection, reader) = connected.await.map_err(|_| LinkError::Timeout)??;
+    Ok(Link { connection, lost, _reader: Arc::new(Reader(tokio::spawn(reader))) })
 }
 
-fn client(endpoint: &Endpoint) -> Result<Client, LinkError> {
-    if endpoint.tls {
-        return Err(LinkError::Failed("TLS is not built in".to_owned()));
-    }
-    let address = match &endpoint.address {
-        Address::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
-        Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
-    };
+fn login(endpoint: &Endpoint) -> RedisConnectionInfo {
     // RESP3 alone carries messages beside answers.
-    let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+    let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
     if let Some(login) = &endpoint.login {
-        settings = settings.set_password(&login.password);
+        info = info.set_password(&login.password);
         if let Some(user) = &login.user {
-            settings = settings.set_username(user);
+            info = info.set_username(user);
         }
     }
-    let info = address.into_connection_info()?.set_redis_settings(settings);
-    // The driver leaves Nagle's algorithm on: small writes would wait for the acknowledgement of the one before.
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    Ok(Client::open(info.set_tcp_settings(tcp))?)
+    info
 }
 
 impl Link {

@@ -1,0 +1,152 @@
+//! Who may use the server: passwords, users, the files of a machine.
+
+use std::{sync::Arc, time::Duration};
+
+use broadgate_adapter::{
+    Engine, PublishError, RedisConfig, RedisDriver, Request, RequestKind, Response, redis::Login,
+};
+
+use crate::{
+    Node, assert_connected, config, on_each_driver,
+    support::{
+        event, eventually,
+        log::Log,
+        redis_server::{RedisServer, words},
+    },
+};
+
+on_each_driver![
+    a_wrong_password_is_told_without_it_and_tried_again,
+    an_acl_user_needs_no_more_than_the_documented_permissions,
+    a_user_who_may_not_subscribe_is_told,
+    a_unix_socket_serves_as_well_as_tcp,
+];
+
+async fn a_wrong_password_is_told_without_it_and_tried_again(driver: RedisDriver) {
+    let (log, _guard) = Log::capture();
+    let server = RedisServer::start_with_password("rightSecret");
+    let login = |user: Option<&str>, password: &str| {
+        Some(Login { user: user.map(str::to_owned), password: password.to_owned() })
+    };
+    let wrong = Node::start(RedisConfig {
+        login: login(None, "wrongSecret"),
+        ..config(driver, server.url(), "nodeA_")
+    });
+    eventually("a line for each link", || log.lines_with("WRONGPASS").len() >= 2).await;
+    assert_eq!(wrong.engine.publish(event(&[], &[], "[\"x\"]")).await, Err(PublishError::LinkDown));
+    let nobody = Node::start(RedisConfig {
+        login: login(Some("nobodySecret"), "rightSecret"),
+        ..config(driver, server.url(), "nodeB_")
+    });
+    eventually("lines for each link", || log.lines_with("WRONGPASS").len() >= 4).await;
+
+    let right = Node::start(RedisConfig {
+        login: login(Some("default"), "rightSecret"),
+        ..config(driver, server.url(), "nodeC_")
+    });
+    right.ready().await;
+
+    let () = server.command(&["CONFIG", "SET", "requirepass", "wrongSecret"]).await;
+    wrong.ready().await;
+    assert_eq!(log.lines_with("Secret"), Vec::<String>::new());
+    for node in [wrong, nobody, right] {
+        node.shutdown().await;
+    }
+}
+
+/// What a node needs, as README.md has it.
+const PERMISSIONS: [&str; 11] = [
+    "resetchannels",
+    "allchannels",
+    "-@all",
+    "+publish",
+    "+subscribe",
+    "+psubscribe",
+    "+unsubscribe",
+    "+ping",
+    "+multi",
+    "+exec",
+    "+pubsub|numsub",
+];
+
+/// Makes a user `broadgate` with no more than that, and `more`; gives its log-in.
+pub async fn make_user(server: &RedisServer, more: &[&str]) -> Login {
+    let user = [&["ACL", "SETUSER", "broadgate", "on", ">secret"], &PERMISSIONS[..], more].concat();
+    let () = server.command(&user).await;
+    Login { user: Some("broadgate".to_owned()), password: "secret".to_owned() }
+}
+
+async fn an_acl_user_needs_no_more_than_the_documented_permissions(driver: RedisDriver) {
+    let (log, _guard) = Log::capture();
+    let server = RedisServer::start();
+    let login = make_user(&server, &[]).await;
+    let quick = |uid| RedisConfig {
+        login: Some(login.clone()),
+        unsubscribe_delay: Duration::ZERO,
+        ..config(driver, server.url(), uid)
+    };
+    let (a, b) = (Node::joined(quick("nodeA_")).await, Node::joined(quick("nodeB_")).await);
+    assert_connected(&a, &b).await;
+
+    let asked = tokio::spawn(a.engine.request(everyone()));
+    let (_, responder) = b.recorder.next_request().await;
+    responder.respond(Response::Sockets(Vec::new()));
+    let answers = asked.await.expect("it ends").expect("the nodes are counted and asked");
+    assert_eq!((answers.expected, answers.answered), (1, 1));
+
+    let confirmed = a.engine.metrics().subscriptions_confirmed;
+    a.engine.unsubscribe(crate::SHARD, &"/".into(), &crate::ROOM.into());
+    eventually("the room is unsubscribed", || a.engine.metrics().subscriptions_confirmed < confirmed).await;
+    assert_eq!(log.lines_with("no permissions"), Vec::<String>::new());
+    let mut denied: Vec<redis::Value> = server.command(&["ACL", "LOG"]).await;
+    // Which fred asks for itself, and does without.
+    denied.retain(|entry| {
+        !["\"info\"", "\"client|id\""].iter().any(|name| format!("{entry:?}").contains(name))
+    });
+    assert_eq!(denied, []);
+    for node in [a, b] {
+        node.shutdown().await;
+    }
+}
+
+/// Redis allows a pattern only where it is allowed in the very same words, and that of a node's own sockets holds the
+/// node's name: so `&socket.io*` is not enough.
+async fn a_user_who_may_not_subscribe_is_told(driver: RedisDriver) {
+    let (log, _guard) = Log::capture();
+    let server = RedisServer::start();
+    let user = ["ACL", "SETUSER", "narrow", "on", ">hiddenSecret", "resetchannels", "&socket.io*", "+@all"];
+    let () = server.command(&user).await;
+    let url = server.url().replace("redis://", "redis://narrow:hiddenSecret@");
+    let node = Node::start(config(driver, url, "nodeA_"));
+    eventually("a line that says so", || !log.lines_with("no permissions").is_empty()).await;
+    assert_eq!(node.engine.metrics().base_subscribed, 0);
+    assert_eq!(log.lines_with("hiddenSecret"), Vec::<String>::new());
+    let () = server.command(&["ACL", "SETUSER", "narrow", "allchannels"]).await;
+    node.ready().await;
+    node.shutdown().await;
+}
+
+async fn a_unix_socket_serves_as_well_as_tcp(driver: RedisDriver) {
+    let mut server = RedisServer::start_with(|place| words(&["--unixsocket", &place.file("redis.sock")]));
+    let url = format!("unix://{}", server.place().file("redis.sock"));
+    let a = Node::joined(config(driver, url, "nodeA_")).await;
+    let b = Node::joined(config(driver, server.url(), "nodeB_")).await;
+    assert_connected(&a, &b).await;
+
+    server.kill();
+    eventually("the loss is noticed", || a.links_lost() == 1).await;
+    server.restart();
+    eventually("the gap is told", || a.gaps() == 1 && b.gaps() == 1).await;
+    for node in [&a, &b] {
+        node.ready().await;
+    }
+    assert_connected(&a, &b).await;
+    for node in [a, b] {
+        node.shutdown().await;
+    }
+}
+
+/// Asks for every socket of the namespace `/`.
+pub fn everyone() -> Arc<Request> {
+    Arc::new(Request { namespace: "/".into(), kind: RequestKind::Sockets { rooms: Vec::new() } })
+}
