@@ -10,12 +10,12 @@ import { Redis } from "ioredis";
 import { atEnd } from "./conditions.mjs";
 import { Process, freePort, run } from "./processes.mjs";
 
-/** Starts redis-server without persistence; `port` to come back where an earlier one was. */
-export async function startRedis(t, { port } = {}) {
+/** Starts redis-server without persistence; `port` to come back where an earlier one was, `more` arguments. */
+export async function startRedis(t, { port, more = [] } = {}) {
   port ??= await freePort();
   const directory = await mkdtemp(join(tmpdir(), "broadgate-redis-"));
   const args = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", directory];
-  const process = new Process("redis-server", args.map(String));
+  const process = new Process("redis-server", [...args, ...more].map(String));
   const redis = {
     port,
     url: `redis://127.0.0.1:${port}/`,
