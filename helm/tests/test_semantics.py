@@ -107,6 +107,13 @@ def test_egress_lets_redis_through(redis, port):
     assert port in [p["port"] for rule in policy["spec"]["egress"] for p in rule["ports"]]
 
 
+def test_egress_lets_sentinels_and_what_they_watch_through():
+    redis = {"mode": "sentinel", "urls": ["redis://a", "redis://b:26380"]}
+    policy = named(objects(template({"config": {"adapter": {"redis": redis}}}).stdout), "NetworkPolicy", "test-broadgate")
+    ports = [p["port"] for rule in policy["spec"]["egress"] for p in rule["ports"]]
+    assert ports == [53, 53, 6379, 26379, 26380]
+
+
 def test_probes_and_monitors_use_ports_that_exist(rendered):
     for labels, spec in pods(rendered):
         for container in spec["containers"]:
@@ -209,8 +216,9 @@ def test_the_node_takes_the_config(rendered, tmp_path):
     file = tmp_path / "broadgate.json"
     file.write_text(json.dumps(config_of(rendered)))
     [container] = gateway(rendered)["spec"]["template"]["spec"]["containers"]
-    environment = {"PATH": "/usr/bin"}
-    if any(variable["name"] == "BROADGATE__ADAPTER__REDIS__URL" for variable in container.get("env", [])):
+    variables = container.get("env", [])
+    environment = {"PATH": "/usr/bin"} | {variable["name"]: variable.get("value", "secret") for variable in variables}
+    if "BROADGATE__ADAPTER__REDIS__URL" in environment:
         urls = [o["stringData"]["redis-url"] for o in rendered if o["kind"] == "Secret"]
         environment["BROADGATE__ADAPTER__REDIS__URL"] = urls[0] if urls else "redis://redis"
     done = subprocess.run(
@@ -242,6 +250,9 @@ def keys_of_the_schema(schema: dict, prefix: str = "") -> set[str]:
 
 def test_the_schema_knows_each_key_of_the_node():
     own = {"server.listen", "ops.listen", "adapter.kind", "adapter.redis.url"}
+    # What a Secret holds.
+    own |= {f"adapter.redis.{prefix}{key}" for prefix in ("", "sentinel_") for key in ("password", "password_file")}
+    own |= {f"adapter.redis.tls_{key}_file" for key in ("ca", "cert", "key")}
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert keys_of_the_schema(schema["properties"]["config"]) == keys_of_the_node() - own
 

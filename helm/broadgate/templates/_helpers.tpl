@@ -41,7 +41,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* Not empty where there is a Redis. */}}
 {{- define "broadgate.hasRedis" -}}
+{{- if or (include "broadgate.hasRedisUrl" .) (include "broadgate.hasRedisUrls" .) }}true{{ end }}
+{{- end }}
+
+{{/* One server, whose URL is a secret. */}}
+{{- define "broadgate.hasRedisUrl" -}}
 {{- if or .Values.redis.url .Values.redis.existingSecret .Values.redis.bundled.enabled }}true{{ end }}
+{{- end }}
+
+{{/* Sentinels or a cluster, whose URLs are in the configuration. */}}
+{{- define "broadgate.hasRedisUrls" -}}
+{{- if dig "adapter" "redis" "urls" (list) .Values.config }}true{{ end }}
 {{- end }}
 
 {{- define "broadgate.redisUrl" -}}
@@ -56,11 +66,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-redis" (include "broadgate.fullname" .)) .Values.redis.existingSecret }}
 {{- end }}
 
-{{/* The URL's port, for the NetworkPolicy, unless redis.port says another. */}}
-{{- define "broadgate.redisPort" -}}
+{{/* For the NetworkPolicy, as JSON: the URL's port, unless redis.port says another, and those of sentinels and seeds. */}}
+{{- define "broadgate.redisPorts" -}}
 {{- $host := get (urlParse (include "broadgate.redisUrl" .)) "host" }}
-{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" }}
-{{- if .Values.redis.port }}{{ int .Values.redis.port }}{{ else }}{{ default "6379" $port }}{{ end }}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" | default "6379" | int }}
+{{- $ports := list (.Values.redis.port | default $port | int) }}
+{{- $default := ternary "26379" "6379" (eq (dig "adapter" "redis" "mode" "" .Values.config) "sentinel") }}
+{{- range dig "adapter" "redis" "urls" (list) .Values.config }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default $default | int) }}
+{{- end }}
+{{- $ports | uniq | toJson }}
 {{- end }}
 
 {{- define "broadgate.path" -}}
@@ -98,11 +113,22 @@ capabilities:
 {{- define "broadgate.validate" -}}
 {{- $redis := .Values.redis }}
 {{- $sources := 0 }}
-{{- range list $redis.url $redis.existingSecret $redis.bundled.enabled }}
+{{- $urls := include "broadgate.hasRedisUrls" . }}
+{{- range list $redis.url $redis.existingSecret $redis.bundled.enabled $urls }}
 {{- if . }}{{ $sources = add1 $sources }}{{ end }}
 {{- end }}
 {{- if gt (int $sources) 1 }}
-{{- fail "redis: set only one of redis.url, redis.existingSecret and redis.bundled.enabled" }}
+{{- fail "redis: set only one of redis.url, redis.existingSecret, redis.bundled.enabled and config.adapter.redis.urls" }}
+{{- end }}
+{{- $mode := dig "adapter" "redis" "mode" "standalone" .Values.config }}
+{{- if and (ne $mode "standalone") (not $urls) }}
+{{- fail (printf "config.adapter.redis.mode %s needs config.adapter.redis.urls" $mode) }}
+{{- end }}
+{{- if and (eq $mode "standalone") $urls }}
+{{- fail "config.adapter.redis.urls need config.adapter.redis.mode: sentinel or cluster" }}
+{{- end }}
+{{- if and $redis.tls.clientCertificate (not $redis.tls.existingSecret) }}
+{{- fail "redis.tls.clientCertificate needs redis.tls.existingSecret" }}
 {{- end }}
 {{- $scaled := or .Values.autoscaling.enabled .Values.keda.enabled }}
 {{- if and (eq (int $sources) 0) (or $scaled (gt (int .Values.replicaCount) 1)) }}
