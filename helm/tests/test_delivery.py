@@ -3,15 +3,19 @@
 import json
 import os
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
+from itertools import count
 
 import pytest
 from conftest import CHART
 from test_semantics import BINARY
 
+FORWARDED = 'broadgate_forwarded_requests_sent_total{result="ok"}'
 APPLETS = ("sh", "nc", "wget", "grep", "head", "tr", "mkfifo", "sleep", "date", "kill")
 
 
@@ -80,6 +84,51 @@ def cluster(tmp_path_factory):
             process.wait(timeout=30)
 
 
+class Balancer(socketserver.ThreadingTCPServer):
+    """As a Service does, gives each connection to the next node."""
+
+    daemon_threads = True
+
+    def __init__(self, ports: list[int]):
+        super().__init__(("127.0.0.1", 0), Splice)
+        self.ports, self.connections = ports, count()
+
+
+class Splice(socketserver.BaseRequestHandler):
+    def handle(self):
+        port = self.server.ports[next(self.server.connections) % len(self.server.ports)]
+        with socket.create_connection(("127.0.0.1", port)) as node:
+            answers = threading.Thread(target=copy, args=(node, self.request))
+            answers.start()
+            copy(self.request, node)
+            answers.join()
+
+
+def copy(source: socket.socket, sink: socket.socket):
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@pytest.fixture
+def service(cluster):
+    """The port of a balancer without affinity in front of both nodes."""
+    with Balancer([public for public, _ in cluster]) as balancer:
+        threading.Thread(target=balancer.serve_forever, daemon=True).start()
+        yield balancer.server_address[1]
+        balancer.shutdown()
+
+
+def forwarded(cluster) -> int:
+    """Requests that a node sent on to the one with the session."""
+    pages = [urllib.request.urlopen(f"http://127.0.0.1:{ops}/metrics", timeout=5).read().decode() for _, ops in cluster]
+    samples = [line for page in pages for line in page.splitlines() if line.startswith(FORWARDED)]
+    return sum(int(float(sample.rsplit(" ", 1)[1])) for sample in samples)
+
+
 def delivery_test(folder, public: int, ops: int, namespace: str) -> subprocess.CompletedProcess:
     applets = folder / "bin"
     applets.mkdir()
@@ -93,6 +142,7 @@ def delivery_test(folder, public: int, ops: int, namespace: str) -> subprocess.C
         "PUBLIC_PORT": str(public),
         "OPS_URL": f"http://127.0.0.1:{ops}",
         "ENGINE_PATH": "/realtime/",
+        "TRANSPORTS": "websocket polling",
         "NAMESPACE": namespace,
     }
     command = [applets / "sh", "-c", script.replace("cd /tmp\n", f"cd {folder}\n")]
@@ -104,7 +154,15 @@ def delivery_test(folder, public: int, ops: int, namespace: str) -> subprocess.C
 def test_a_message_is_received(cluster, tmp_path, namespace, publisher):
     done = delivery_test(tmp_path, cluster[0][0], cluster[publisher][1], namespace)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "OK: published" in done.stdout
+    assert "received by websocket" in done.stdout
+    assert "received by polling" in done.stdout
+
+
+def test_polling_needs_no_affinity(cluster, service, tmp_path):
+    before = forwarded(cluster)
+    done = delivery_test(tmp_path, service, cluster[0][1], "/")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert forwarded(cluster) > before
 
 
 def test_a_namespace_that_is_refused_fails(cluster, tmp_path):
