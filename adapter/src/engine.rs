@@ -224,8 +224,8 @@ pub trait Engine: Send + Sync + 'static {
     /// The other nodes that are known, by name. Node.js servers are not among them.
     fn nodes(&self) -> Vec<NodeInfo>;
 
-    /// Is this one of [`Engine::nodes`]?
-    fn knows(&self, node: &str) -> bool;
+    /// What one of [`Engine::nodes`] keys the ids of its sessions with; `None`: it is none of them.
+    fn id_key(&self, node: &str) -> Option<u128>;
 
     /// The figures of now.
     fn metrics(&self) -> EngineMetrics;

@@ -10,6 +10,7 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
+    fmt,
     sync::Arc,
 };
 
@@ -27,7 +28,7 @@ pub const MIN_SPACING_MS: u64 = 100;
 const RETRY_MS: u64 = 250;
 
 /// What a node says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hello {
     /// Its name.
     pub name: Box<str>,
@@ -35,8 +36,22 @@ pub struct Hello {
     pub version: Box<str>,
     /// Made anew by each process: who starts again is another one.
     pub start: u64,
+    /// What the ids of its sessions are keyed with, so that other nodes know genuine ones; 0 where it does not say.
+    pub id_key: u128,
     /// Are the others to say hello, too? Whoever is new asks.
     pub asks: bool,
+}
+
+/// Without the key.
+impl fmt::Debug for Hello {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Hello")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("asks", &self.asks)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What [`Membership::poll`] asks for.
@@ -86,6 +101,7 @@ pub struct Membership {
 struct Member {
     version: Box<str>,
     start: u64,
+    id_key: u128,
     heard_ms: u64,
     missed: u8,
 }
@@ -149,8 +165,13 @@ impl Membership {
     }
 
     fn take_in(&mut self, now_ms: u64, hello: &Hello) -> Result<(), Refusal> {
-        let member =
-            Member { version: hello.version.clone(), start: hello.start, heard_ms: now_ms, missed: 0 };
+        let member = Member {
+            version: hello.version.clone(),
+            start: hello.start,
+            id_key: hello.id_key,
+            heard_ms: now_ms,
+            missed: 0,
+        };
         let is_full = self.members.len() >= MAX_NODES;
         match self.members.entry(Arc::from(&*hello.name)) {
             Entry::Vacant(_) if is_full => return Err(Refusal::Full),
@@ -249,10 +270,10 @@ impl Membership {
         nodes
     }
 
-    /// Is this one of the other nodes?
+    /// What another node keys the ids of its sessions with; `None`: it is not known.
     #[must_use]
-    pub fn knows(&self, name: &str) -> bool {
-        self.members.contains_key(name)
+    pub fn id_key(&self, name: &str) -> Option<u128> {
+        self.members.get(name).map(|member| member.id_key)
     }
 
     /// How many other nodes there are.

@@ -251,9 +251,9 @@ impl Engine for MemoryEngine {
         &self.node.name
     }
 
-    fn knows(&self, node: &str) -> bool {
+    fn id_key(&self, node: &str) -> Option<u128> {
         let nodes = self.bus.nodes.read();
-        nodes.iter().any(|one| &*one.name == node && !Arc::ptr_eq(one, &self.node))
+        nodes.iter().any(|one| &*one.name == node && !Arc::ptr_eq(one, &self.node)).then_some(0)
     }
 
     fn nodes(&self) -> Vec<NodeInfo> {

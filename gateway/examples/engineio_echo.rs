@@ -9,8 +9,8 @@ use axum::body::Body;
 use broadgate::{
     config::{EngineSettings, Settings},
     engineio::{
-        Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec, HttpContext, NodeId,
-        Outgoing, Server, SessionId,
+        Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec, HttpContext, IdKey,
+        NodeId, Outgoing, Server, SessionId,
     },
     runtime::{HttpSettings, Inbox, Places, ShardSpec, accept, inboxes, spawn},
     telemetry::ShardCounters,
@@ -116,6 +116,7 @@ fn server(
     let spec = EngineSpec {
         settings,
         node,
+        id_key: IdKey::random()?,
         shard,
         max_sessions: 10_000,
         max_queued_bytes: 8 << 20,

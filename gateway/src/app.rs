@@ -25,7 +25,7 @@ use crate::{
     cluster::Gatherer,
     config::{AdapterSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, Settings},
     demo,
-    engineio::{Cors, EngineMessage, EngineSpec, HttpContext, NodeId, Peers, Server},
+    engineio::{Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
     node::{Node, ShardSink},
     ops,
@@ -63,21 +63,30 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let addresses = (public.local_addr()?, ops.local_addr()?);
 
     let node_id = NodeId::random().map_err(io::Error::other).context("no random source")?;
+    let id_key = IdKey::random().map_err(io::Error::other).context("no random source")?;
     let (inboxes, mailboxes) = inboxes(settings.server.shards, settings.limits.max_shard_inbox_bytes);
     let gatherer = Arc::new(Gatherer::new(Arc::clone(&inboxes)));
-    let malformed = Arc::default();
+    let malformed_peer_messages = Arc::default();
     let sink = ShardSink {
         shards: Arc::clone(&inboxes),
         gatherer: Arc::clone(&gatherer),
         node_id,
-        malformed: Arc::clone(&malformed),
+        malformed_peer_messages: Arc::clone(&malformed_peer_messages),
     };
-    let engine = start_engine(&settings, node_id, Arc::new(sink))?;
+    let engine = start_engine(&settings, (node_id, id_key), Arc::new(sink))?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
     let places = Arc::new(Places::new(settings.limits.max_http_connections, descriptors));
-    let node = Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), gatherer, counters, places);
+    let node = Node::new(
+        Arc::clone(&settings),
+        engine,
+        Arc::clone(&inboxes),
+        gatherer,
+        counters,
+        places,
+        malformed_peer_messages,
+    );
     let node = Arc::new(node);
-    let threads = start_shards(&node, node_id, mailboxes)?;
+    let threads = start_shards(&node, (node_id, id_key), mailboxes)?;
 
     let counted = Arc::clone(&node);
     let acceptor =
@@ -132,7 +141,7 @@ async fn first_to_end(threads: &[ShardThread<EngineMessage<HubMessage>>]) {
 
 fn start_engine(
     settings: &Settings,
-    node: NodeId,
+    (node, id_key): (NodeId, IdKey),
     sink: Arc<dyn EventSink>,
 ) -> anyhow::Result<Arc<dyn Engine>> {
     match &settings.adapter {
@@ -141,7 +150,8 @@ fn start_engine(
             Ok(MemoryEngine::start(&bus, node.as_str(), sink))
         }
         AdapterSettings::Redis(redis) => {
-            let config = redis_config(settings, redis, node);
+            let mut config = redis_config(settings, redis, node);
+            config.id_key = id_key.0;
             Ok(RedisEngine::start(config, sink).context("the adapter (adapter.redis)")?)
         }
     }
@@ -211,7 +221,7 @@ fn message_limits(settings: &Settings) -> wire::Limits {
 
 fn start_shards(
     node: &Arc<Node>,
-    node_id: NodeId,
+    names: (NodeId, IdKey),
     mailboxes: Vec<Mailbox<EngineMessage<HubMessage>>>,
 ) -> anyhow::Result<Vec<ShardThread<EngineMessage<HubMessage>>>> {
     let policy = Arc::new(Policy::new(node.settings.rooms.clone()));
@@ -221,7 +231,7 @@ fn start_shards(
             let http = HttpSettings { header_timeout: node.settings.limits.http_header_timeout };
             let spec = ShardSpec { number: usize::from(number), http };
             let (node, policy, site) = (Arc::clone(node), Arc::clone(&policy), site.clone());
-            let build = move || build_shard(&node, node_id, number, policy, site);
+            let build = move || build_shard(&node, names, number, policy, site);
             spawn(spec, mailbox, build).context("cannot start a shard")
         })
         .collect()
@@ -229,7 +239,7 @@ fn start_shards(
 
 fn build_shard(
     node: &Node,
-    node_id: NodeId,
+    (node_id, id_key): (NodeId, IdKey),
     shard: u8,
     policy: Arc<Policy>,
     site: Router,
@@ -260,6 +270,7 @@ fn build_shard(
     let spec = EngineSpec {
         settings: engine_settings,
         node: node_id,
+        id_key,
         shard,
         max_sessions: settings.limits.max_connections.div_ceil(node.shards.len()),
         max_queued_bytes: settings.limits.max_queued_bytes,

@@ -27,8 +27,7 @@ pub(crate) struct ShardSink {
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) node_id: NodeId,
-    /// Messages of other nodes that can't be read.
-    pub(crate) malformed: Arc<AtomicU64>,
+    pub(crate) malformed_peer_messages: Arc<AtomicU64>,
 }
 
 impl EventSink for ShardSink {
@@ -75,7 +74,7 @@ impl ShardSink {
                 }
             }
             Err(error) => {
-                self.malformed.fetch_add(1, Ordering::Relaxed);
+                self.malformed_peer_messages.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%error, "a message of another node can't be read");
             }
         }
@@ -87,6 +86,8 @@ pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) publish_order: Arc<PublishOrder>,
+    /// Messages of other nodes that could not be read.
+    pub(crate) malformed_peer_messages: Arc<AtomicU64>,
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
@@ -110,10 +111,21 @@ impl Node {
         gatherer: Arc<Gatherer>,
         counters: Vec<Arc<ShardCounters>>,
         places: Arc<Places>,
+        malformed_peer_messages: Arc<AtomicU64>,
     ) -> Self {
         let publish_order = Arc::default();
         let draining = AtomicBool::new(false);
-        Self { settings, engine, publish_order, shards, gatherer, counters, places, draining }
+        Self {
+            settings,
+            engine,
+            publish_order,
+            malformed_peer_messages,
+            shards,
+            gatherer,
+            counters,
+            places,
+            draining,
+        }
     }
 
     /// Clients' connections that are WebSockets by now.

@@ -35,6 +35,8 @@ pub struct RedisConfig {
     pub hello_interval: Duration,
     /// What the ids of this node's sockets start with: one pattern serves the unicasts to all of them. Empty: none.
     pub node_prefix: String,
+    /// What the ids of this node's sessions are keyed with; other nodes are told. 0: nothing.
+    pub id_key: u128,
     /// The namespaces of the node, with their slash.
     pub namespaces: Vec<String>,
     /// How long a room stays subscribed after the last one left.
@@ -77,6 +79,7 @@ impl RedisConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hello_interval: Duration::from_secs(2),
             node_prefix: node_prefix.into(),
+            id_key: 0,
             namespaces: vec!["/".to_owned()],
             unsubscribe_delay: Duration::from_secs(10),
             max_idle_subscriptions: 10_000,

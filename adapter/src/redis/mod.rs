@@ -129,6 +129,7 @@ impl RedisEngine {
             name: config.uid.clone(),
             version: config.version,
             start: backoff::random().into(),
+            id_key: config.id_key,
             channels: channels.clone(),
             hello_interval: config.hello_interval,
             queue: Arc::clone(&queue),
@@ -285,8 +286,8 @@ impl Engine for RedisEngine {
         self.nodes.list()
     }
 
-    fn knows(&self, node: &str) -> bool {
-        self.nodes.knows(node)
+    fn id_key(&self, node: &str) -> Option<u128> {
+        self.nodes.id_key(node)
     }
 
     fn metrics(&self) -> EngineMetrics {

@@ -42,6 +42,7 @@ pub(super) struct NodesSpec {
     pub(super) version: String,
     /// Another one for each process of that name.
     pub(super) start: u64,
+    pub(super) id_key: u128,
     pub(super) channels: Channels,
     pub(super) hello_interval: Duration,
     pub(super) queue: Arc<PublishQueue>,
@@ -53,7 +54,8 @@ pub(super) struct NodesSpec {
 impl Nodes {
     pub(super) fn new(spec: NodesSpec) -> Self {
         let name: Box<str> = spec.name.into();
-        let own = Hello { name: name.clone(), version: spec.version.into(), start: spec.start, asks: false };
+        let (version, start, id_key) = (spec.version.into(), spec.start, spec.id_key);
+        let own = Hello { name: name.clone(), version, start, id_key, asks: false };
         let interval_ms = super::setting_ms(spec.hello_interval).max(1);
         Self {
             name,
@@ -137,8 +139,8 @@ impl Nodes {
         self.membership.lock().nodes(self.clock.now_ms())
     }
 
-    pub(super) fn knows(&self, name: &str) -> bool {
-        self.membership.lock().knows(name)
+    pub(super) fn id_key(&self, name: &str) -> Option<u128> {
+        self.membership.lock().id_key(name)
     }
 
     /// With this one.

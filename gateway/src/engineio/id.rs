@@ -6,11 +6,12 @@
 //! | 0-4 | 30 | the node |
 //! | 5 | 6 | the shard |
 //! | 6-9 | 24 | the place in the shard's table |
-//! | 10-19 | 60 | a secret from the system's random source |
+//! | 10-19 | 60 | a secret; that of a session ends in 40 bits which other nodes can check, see [`IdKey`] |
 
-use std::fmt;
+use std::{fmt, hash::Hasher};
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// Length of every id.
@@ -18,6 +19,8 @@ pub const ID_CHARS: usize = 20;
 const NODE_CHARS: usize = 5;
 const INDEX_BITS: u32 = 24;
 const SECRET_BITS: u32 = 60;
+const SEAL_BITS: u32 = 40;
+const NONCE_BITS: u32 = SECRET_BITS - SEAL_BITS;
 /// Shards that an id can name.
 pub const MAX_SHARDS: usize = 64;
 
@@ -49,6 +52,56 @@ impl NodeId {
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What a node seals the ids of its sessions with. The other nodes of the cluster know it and forward no request whose
+/// id it has not sealed, so whoever makes ids up does not reach Redis. To take a session over needs its whole secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IdKey(pub u128);
+
+impl IdKey {
+    /// Makes a new one.
+    ///
+    /// # Errors
+    /// The system has no random source.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(u128::from_le_bytes(bytes)))
+    }
+
+    /// A new id for a session's place.
+    ///
+    /// # Errors
+    /// The system has no random source.
+    pub fn mint(self, node: NodeId, shard: u8, index: u32) -> Result<Id, getrandom::Error> {
+        let nonce = u64::from(getrandom::u32()? >> (32 - NONCE_BITS));
+        Ok(Id { shard, index, secret: nonce << SEAL_BITS | self.seal(node, shard, index, nonce) })
+    }
+
+    /// Was this made with the key?
+    pub fn has_sealed(self, id: IdText) -> bool {
+        let (node, id) = id.parts();
+        let seal = id.secret & ((1 << SEAL_BITS) - 1);
+        // Its time tells nothing of use: what it guards is a message over Redis.
+        seal == self.seal(node, id.shard, id.index, id.secret >> SEAL_BITS)
+    }
+
+    fn seal(self, node: NodeId, shard: u8, index: u32, nonce: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0.to_le_bytes());
+        hasher.write(&node.0);
+        hasher.write(&[shard]);
+        hasher.write(&index.to_le_bytes());
+        hasher.write(&nonce.to_le_bytes());
+        hasher.finish() >> (64 - SEAL_BITS)
+    }
+}
+
+/// A secret has no place in a log.
+impl fmt::Debug for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdKey(..)")
     }
 }
 
@@ -214,7 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn only_ids_that_a_node_made_bear_its_seal() {
+        let (node, key) = (NodeId(*b"AAAAA"), IdKey(7));
+        let id = key.mint(node, 3, 5).unwrap();
+        assert!(key.has_sealed(id.encode(node)));
+        assert!(!IdKey(8).has_sealed(id.encode(node)));
+        assert!(!key.has_sealed(id.encode(NodeId(*b"BAAAA"))));
+        for other in [
+            Id { shard: 4, ..id },
+            Id { index: 6, ..id },
+            Id { secret: id.secret ^ 1, ..id },
+            Id { secret: id.secret ^ 1 << SEAL_BITS, ..id },
+        ] {
+            assert!(!key.has_sealed(other.encode(node)), "{other:?}");
+        }
+        assert_ne!(key.mint(node, 3, 5).unwrap().secret, key.mint(node, 3, 5).unwrap().secret);
+    }
+
+    #[test]
     fn a_secret_is_not_shown_by_debug() {
+        assert_eq!(format!("{:?}", IdKey(0xdead_beef)), "IdKey(..)");
         let id = Id { shard: 1, index: 2, secret: 0xdead_beef };
         assert_eq!(format!("{id:?}"), "Id(1/2)");
     }

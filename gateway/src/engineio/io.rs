@@ -6,7 +6,7 @@ use broadgate_protocol::engineio::{Heartbeat, HeartbeatTiming, OpenPacket, Trans
 use slab::Slab;
 
 use super::{
-    Id, NodeId, Outgoing,
+    Id, IdKey, NodeId, Outgoing,
     polling::{PollBody, Polling},
     session::{Carrier, CloseReason, Session, SessionId},
     wheel::Wheel,
@@ -24,6 +24,8 @@ pub struct EngineSpec {
     pub settings: Arc<EngineSettings>,
     /// The node that ids name.
     pub node: NodeId,
+    /// What the ids of sessions are sealed with.
+    pub id_key: IdKey,
     /// The shard that ids name.
     pub shard: u8,
     /// Sessions that this shard may have.
@@ -217,7 +219,7 @@ impl EngineIo {
     pub(super) fn insert(&mut self, now_ms: u64) -> Option<(SessionId, Id)> {
         self.next_generation = self.next_generation.wrapping_add(1);
         let index = u32::try_from(self.sessions.vacant_key()).ok()?;
-        let id = Id::random(self.spec.shard, index).ok()?;
+        let id = self.spec.id_key.mint(self.spec.node, self.spec.shard, index).ok()?;
         let session = SessionId { index, generation: self.next_generation };
         self.sessions.insert(Session {
             secret: id.secret,

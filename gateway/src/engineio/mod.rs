@@ -19,7 +19,7 @@ mod upgrade;
 mod wheel;
 
 pub use cors::Cors;
-pub use id::{ID_CHARS, Id, IdText, MAX_SHARDS, NodeId};
+pub use id::{ID_CHARS, Id, IdKey, IdText, MAX_SHARDS, NodeId};
 pub use io::{EngineIo, EngineSpec, Sent};
 pub use message::{Outgoing, Part};
 pub use peer::{Gate, PeerDecodeError, PeerDelivery, Peers, PublishOrder, Source};

@@ -292,19 +292,23 @@ impl Hub {
             io.counters().publishes_invalid.add(1);
             return self.refuse(io, caller, refusal_of(&PublishError::Invalid(String::new())));
         }
+        let mut elsewhere = Vec::new();
+        for inbox in self.other_shards() {
+            match caller.ack_id {
+                Some(_) => elsewhere.push(send_counted(inbox, &broadcast)),
+                None => {
+                    // One that does not fit is counted by the inbox.
+                    let _taken = send_broadcast(inbox, &broadcast, Source::OwnNode);
+                }
+            }
+        }
+        drop(order);
         let received = Received { broadcast: Arc::clone(&broadcast), source: Source::OwnShard };
         let delivered = self.deliver(io, &[received], Some(caller.session.index));
         let Some(ack_id) = caller.ack_id else {
-            for inbox in self.other_shards() {
-                // One that does not fit is counted by the inbox.
-                let _taken = send_broadcast(inbox, &broadcast, Source::OwnNode);
-            }
-            io.counters().publishes_ok.add(1);
             // Nobody waits for the answer; that it failed is counted by the engine.
-            return;
+            return io.counters().publishes_ok.add(1);
         };
-        let elsewhere: Vec<_> = self.other_shards().map(|inbox| send_counted(inbox, &broadcast)).collect();
-        drop(order);
         let (session, namespace) = (caller.session, caller.namespace);
         let room = broadcast.rooms.first().cloned().unwrap_or_default();
         let done = PublishDone { session, namespace, ack_id: ack_id.into(), room, delivered, result: Ok(()) };

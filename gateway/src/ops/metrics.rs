@@ -176,13 +176,14 @@ fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
         (
             labelled(
                 "broadgate_cluster_node_messages_total",
-                "Messages from one node to another: sent, received, or unreachable (the node was not there).",
+                "Messages from one node to another: sent, received, unreachable (the node was not there), or malformed.",
                 "result",
             ),
             vec![
                 ("sent", metrics.node_messages_sent_total),
                 ("received", metrics.node_messages_received_total),
                 ("unreachable", metrics.node_messages_unreachable_total),
+                ("malformed", node.malformed_peer_messages.load(Ordering::Relaxed)),
             ],
         ),
         (

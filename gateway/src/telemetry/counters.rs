@@ -122,6 +122,8 @@ shard_counters! {
         forwarded_ok "ok",
         forwarded_refused "refused",
         forwarded_no_such_node "no_such_node",
+        forwarded_forged "forged_id",
+        forwarded_stale "stale_id",
         forwarded_unavailable "unavailable",
         forwarded_timeout "timeout",
         forwarded_lost "lost",

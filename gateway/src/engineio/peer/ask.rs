@@ -33,6 +33,10 @@ use crate::{
 /// whoever makes ids up must not make Redis work.
 const STRANGERS_PER_SECOND: u32 = 100;
 
+/// Ids kept of sessions that are gone, so that a client which comes back with one again and again asks nobody: 24 bytes
+/// each.
+const STALE_PLACES: u64 = 1024;
+
 /// What a shard has asked other nodes.
 #[derive(Default)]
 pub(in crate::engineio) struct Asks {
@@ -40,6 +44,8 @@ pub(in crate::engineio) struct Asks {
     pending: HashMap<u64, (NodeId, oneshot::Sender<PeerAnswer>)>,
     strangers: u32,
     strangers_since_ms: u64,
+    /// Ids that their node did not know; it never will again. Each has one place, and a newer one takes it.
+    stale: HashMap<u16, IdText>,
 }
 
 impl Asks {
@@ -65,6 +71,14 @@ impl Asks {
         self.pending.retain(|_, (node, _)| owner.is_some_and(|owner| owner != *node));
     }
 
+    fn is_stale(&self, session: IdText) -> bool {
+        self.stale.get(&stale_place(session)) == Some(&session)
+    }
+
+    fn note_stale(&mut self, session: IdText) {
+        self.stale.insert(stale_place(session), session);
+    }
+
     /// May a node that is not known be asked?
     fn admits_stranger(&mut self, now_ms: u64) -> bool {
         if now_ms.saturating_sub(self.strangers_since_ms) >= 1000 {
@@ -75,11 +89,19 @@ impl Asks {
     }
 }
 
+fn stale_place(session: IdText) -> u16 {
+    (session.parts().1.secret % STALE_PLACES) as u16
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NoAnswer {
     /// The node is not there.
     NoSuchNode,
+    /// The node has never made such an id.
+    Forged,
+    /// The node had the session and has it no more, or nobody knows the node.
+    Stale,
     /// It can't be asked right now.
     Unavailable,
     /// It took too long.
@@ -92,6 +114,8 @@ impl NoAnswer {
     fn counter(self, counters: &ShardCounters) -> &Counter {
         match self {
             Self::NoSuchNode => &counters.forwarded_no_such_node,
+            Self::Forged => &counters.forwarded_forged,
+            Self::Stale => &counters.forwarded_stale,
             Self::Unavailable => &counters.forwarded_unavailable,
             Self::Late => &counters.forwarded_timeout,
             Self::Lost => &counters.forwarded_lost,
@@ -151,12 +175,17 @@ impl<A: Application> RemoteOwner<A> {
 
     async fn ask_uncounted(&self, request: PeerRequest, timeout: Duration) -> Result<PeerAnswer, NoAnswer> {
         let owner = self.session.parts().0;
-        let known = self.peers.knows(owner);
-        if !known && !self.shard.with(|server, now_ms| server.asks.admits_stranger(now_ms)) {
-            return Err(NoAnswer::NoSuchNode);
+        let admitted = match self.peers.id_key(owner) {
+            Some(key) if !key.has_sealed(self.session) => return Err(NoAnswer::Forged),
+            Some(_) => self.shard.peek(|server| !server.asks.is_stale(self.session)),
+            None => self.shard.with(|server, now_ms| server.asks.admits_stranger(now_ms)),
+        };
+        if !admitted {
+            return Err(NoAnswer::Stale);
         }
         let (ask, answered) = self.shard.with(|server, _| server.asks.begin(owner));
         let _waiting = Waiting { shard: &self.shard, ask };
+        let unknown = PeerAnswer::Error(RequestError::SessionUnknown.code());
         let message = PeerMessage::Ask { session: self.session, ask, request };
         let sent = self.peers.to_owner(self.session, self.http.shard, &message);
         let answer = async {
@@ -168,12 +197,16 @@ impl<A: Application> RemoteOwner<A> {
             }
             answered.await.map_err(|_| NoAnswer::Lost)
         };
-        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(NoAnswer::Late))
+        let answer = tokio::time::timeout(timeout, answer).await.unwrap_or(Err(NoAnswer::Late));
+        if answer.as_ref() == Ok(&unknown) {
+            self.shard.with(|server, _| server.asks.note_stale(self.session));
+        }
+        answer
     }
 
     /// Says something that has no answer.
     fn tell(&self, request: PeerRequest) {
-        if self.peers.knows(self.session.parts().0) {
+        if self.peers.id_key(self.session.parts().0).is_some_and(|key| key.has_sealed(self.session)) {
             let message = PeerMessage::Ask { session: self.session, ask: 0, request };
             // Where it does not arrive, the session ends by its heartbeat.
             drop(self.peers.to_owner(self.session, self.http.shard, &message));
@@ -270,7 +303,7 @@ impl<A: Application> RemoteOwner<A> {
                 Ok(self.refused(Refused::Error(error), is_upgrade))
             }
             Ok(PeerAnswer::Status(status)) => Ok(self.refused(Refused::Status(*status), is_upgrade)),
-            Err(NoAnswer::NoSuchNode) => {
+            Err(NoAnswer::NoSuchNode | NoAnswer::Forged | NoAnswer::Stale) => {
                 Ok(self.refused(Refused::Error(RequestError::SessionUnknown), is_upgrade))
             }
             Err(NoAnswer::Unavailable | NoAnswer::Late) => {
@@ -321,6 +354,7 @@ impl<A: Application> Drop for AbortGuard<'_, A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engineio::Id;
 
     fn node(name: &str) -> NodeId {
         NodeId::parse(name).unwrap()
@@ -352,6 +386,16 @@ mod tests {
         asks.forget(None);
         assert_eq!(of_other.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert!(asks.pending.is_empty());
+    }
+
+    #[test]
+    fn an_id_that_its_node_did_not_know_is_asked_for_once() {
+        let mut asks = Asks::default();
+        let id = |secret| Id { shard: 0, index: 1, secret }.encode(node("aaaaa"));
+        asks.note_stale(id(5));
+        assert_eq!([5, 6, 5 + STALE_PLACES].map(|secret| asks.is_stale(id(secret))), [true, false, false]);
+        (0..10 * STALE_PLACES).for_each(|secret| asks.note_stale(id(secret)));
+        assert_eq!(asks.stale.len() as u64, STALE_PLACES);
     }
 
     #[test]

@@ -299,6 +299,23 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_the_fuzz_target_is_read_and_written_again() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/peer_message");
+        let mut read = 0;
+        for file in std::fs::read_dir(corpus).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let Ok((header, message)) =
+                Header::decode(&bytes).and_then(|header| Ok((header, PeerMessage::decode(&bytes)?)))
+            else {
+                continue;
+            };
+            assert_eq!(PeerMessage::decode(&message.encode(&header)), Ok(message));
+            read += 1;
+        }
+        assert!(read >= messages().len(), "a seed for each kind of message, at least: {read}");
+    }
+
+    #[test]
     fn no_bytes_make_the_decoder_panic() {
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         for message in messages() {

@@ -16,7 +16,7 @@ use broadgate_adapter::{Engine, EngineFuture, NodeTargets, SendError};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::{EngineMessage, IdText, NodeId, SessionId};
+use super::{EngineMessage, IdKey, IdText, NodeId, SessionId};
 use crate::runtime::Inbox;
 
 pub(super) use ask::{Asks, RemoteOwner};
@@ -63,6 +63,12 @@ impl PeerDelivery {
         let header = Header::decode(&bytes)?;
         Ok((header.shard_on(node), Self { header, bytes }))
     }
+
+    /// Reads the body, too, and writes both again: for the fuzz target.
+    #[doc(hidden)]
+    pub fn rewritten(&self) -> Result<Bytes, PeerDecodeError> {
+        Ok(PeerMessage::decode(&self.bytes)?.encode(&self.header))
+    }
 }
 
 impl Peers {
@@ -77,9 +83,9 @@ impl Peers {
         self.engine.send(NodeTargets::One(to.as_str()), message.encode(&header))
     }
 
-    /// Was this node heard of lately?
-    pub(super) fn knows(&self, node: NodeId) -> bool {
-        self.engine.knows(node.as_str())
+    /// What a node seals its ids with; `None`: it was not heard of lately.
+    pub(super) fn id_key(&self, node: NodeId) -> Option<IdKey> {
+        self.engine.id_key(node.as_str()).map(IdKey)
     }
 
     /// To the shard that owns `session`; `asker_shard` is ours.
