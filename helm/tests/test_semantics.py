@@ -217,8 +217,9 @@ def test_the_node_takes_the_config(rendered, tmp_path):
     file.write_text(json.dumps(config_of(rendered)))
     [container] = gateway(rendered)["spec"]["template"]["spec"]["containers"]
     variables = container.get("env", [])
-    environment = {"PATH": "/usr/bin"} | {variable["name"]: variable.get("value", "secret") for variable in variables}
-    if "BROADGATE__ADAPTER__REDIS__URL" in environment:
+    environment = {"PATH": "/usr/bin"} | {variable["name"]: variable["value"] for variable in variables if "value" in variable}
+    environment |= {variable["name"]: "secret" for variable in variables if variable["name"].endswith("PASSWORD")}
+    if any(variable["name"] == "BROADGATE__ADAPTER__REDIS__URL" for variable in variables):
         urls = [o["stringData"]["redis-url"] for o in rendered if o["kind"] == "Secret"]
         environment["BROADGATE__ADAPTER__REDIS__URL"] = urls[0] if urls else "redis://redis"
     done = subprocess.run(

@@ -165,7 +165,7 @@ fn adapter(section: &mut Section<'_>) -> AdapterSettings {
         "The same wire format as @socket.io/redis-adapter and its emitters.",
         redis::section,
     );
-    if is_redis { AdapterSettings::Redis(redis) } else { AdapterSettings::Memory }
+    if is_redis { AdapterSettings::Redis(Box::new(redis)) } else { AdapterSettings::Memory }
 }
 
 fn namespaces(root: &mut Section<'_>) -> Vec<NamespaceSettings> {

@@ -80,7 +80,7 @@ pub enum AdapterSettings {
     /// One node alone.
     Memory,
     /// `kind = "redis"`
-    Redis(RedisSettings),
+    Redis(Box<RedisSettings>),
 }
 
 /// `[adapter.redis]`
