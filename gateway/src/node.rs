@@ -65,13 +65,15 @@ impl EventSink for ShardSink {
 }
 
 impl ShardSink {
-    /// Nodes send no more than clients ask for, one message for each request; so it is not counted in bytes.
+    /// What clients of other nodes send comes this way, too.
     fn on_node_message(&self, payload: Bytes) {
         match PeerDelivery::read(self.node_id, payload) {
             Ok((shard, delivery)) => {
-                if let Some(inbox) = self.shards.get(usize::from(shard)) {
-                    inbox.send(EngineMessage::Peer(delivery));
-                }
+                // Clients make ids up, also of shards that are not here: any shard knows to say so.
+                let inbox = self.shards.get(usize::from(shard)).unwrap_or(&self.shards[0]);
+                let bytes = delivery.held_bytes();
+                // One that does not fit is counted by the inbox; whoever waits for an answer gives up in time.
+                let _taken = inbox.send_bounded(EngineMessage::Peer(delivery), bytes);
             }
             Err(error) => {
                 self.malformed_peer_messages.fetch_add(1, Ordering::Relaxed);

@@ -69,6 +69,13 @@ impl PeerDelivery {
     pub fn rewritten(&self) -> Result<Bytes, PeerDecodeError> {
         Ok(PeerMessage::decode(&self.bytes)?.encode(&self.header))
     }
+
+    /// What it holds while it waits.
+    pub fn held_bytes(&self) -> usize {
+        /// Its place in the inbox, and the allocation.
+        const OVERHEAD_BYTES: usize = 128;
+        self.bytes.len() + OVERHEAD_BYTES
+    }
 }
 
 impl Peers {
