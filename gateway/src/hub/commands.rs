@@ -132,10 +132,12 @@ impl Hub {
 
     /// Is the socket in the room, or in fewer rooms than it may be?
     pub(super) fn has_place_for(&self, index: u32, namespace: NamespaceId, room: &str) -> bool {
-        let socket = self.directory.client(index).and_then(|client| client.socket(namespace));
-        let Some(socket) = socket else { return true };
-        // The first membership is that of everyone in the namespace.
-        if socket.memberships.len() <= self.spec.limits.max_rooms_per_socket {
+        let Some(client) = self.directory.client(index) else { return true };
+        let Some(socket) = client.socket(namespace) else { return true };
+        // The first membership is that of everyone in the namespace; an id of another node is a room, too.
+        let id_rooms =
+            usize::from(client.foreign.as_ref().is_some_and(|foreign| foreign.id(namespace).is_some()));
+        if socket.memberships.len() <= self.spec.limits.max_rooms_per_socket + id_rooms {
             return true;
         }
         let room = self.directory.find(namespace, room);

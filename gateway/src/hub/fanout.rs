@@ -17,6 +17,9 @@ use crate::engineio::{EngineIo, NodeId, Outgoing, Sent, Source};
 /// 10 M deliveries per CPU second instead of 4.9 M (`broadgate-loadtest broadcast`).
 const MAX_RUN_BYTES: usize = 64 * 1024;
 
+/// Sessions that are looked for in a list, member by member; more than that are marked instead.
+const MAX_SKIP_LIST: usize = 8;
+
 /// Names this shard in ids.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -71,7 +74,8 @@ pub(super) fn deliver(
         volatile: first.flags.volatile,
         reached: 0,
     };
-    match (&first.rooms[..], first.except.is_empty()) {
+    let is_simple = first.except.is_empty() && skip.len() <= MAX_SKIP_LIST;
+    match (&first.rooms[..], is_simple) {
         ([room], true) => fanout.send_to_room(room, skip),
         ([], true) => fanout.send_to_members(fanout.directory.everyone(namespace), skip),
         (rooms, _) => fanout.send_to_selection(rooms, &first.except, skip),

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::engineio::{BadState, EngineIo, Gate, IdText, SessionId, Source};
 
+/// Ack numbers are JSON numbers to clients, which know no larger ones exactly.
+const MAX_ACK_ID: u64 = (1 << 53) - 1;
 /// Acks that a client may still owe to the node that it came from.
 const MAX_FOREIGN_ACKS: usize = 1024;
 
@@ -138,7 +140,7 @@ impl Hub {
         moved.collect()
     }
 
-    /// Makes the sockets of a session that is coming, in all of their rooms.
+    /// Makes the sockets of a session that is coming, in all of their rooms; again where these have changed.
     pub(super) fn arrive(&mut self, io: &EngineIo, session: SessionId, plan: &[u8]) -> Result<(), BadState> {
         let planned: Vec<MovedSocket> = decode_state(plan)?;
         let limits = &self.spec.limits;
@@ -151,12 +153,24 @@ impl Hub {
             return Err(BadState);
         }
         let before = self.gauges();
+        if let Some(arrival) = self.arrival_mut(session.index) {
+            let known = std::mem::take(&mut arrival.planned);
+            for socket in &known {
+                let now = planned.iter().find(|now| now.namespace == socket.namespace);
+                self.settle_rooms(io, session, socket, now, &[]);
+            }
+            if let Some(arrival) = self.arrival_mut(session.index) {
+                arrival.planned = planned;
+            }
+            self.update_gauges(io, before);
+            return Ok(());
+        }
         self.directory.add_client(session);
         self.moving.push(Moving { session, gate: Gate::ARRIVING, arrival: None });
-        for socket in &planned {
-            self.arrive_socket(io, session, socket)?;
-        }
+        let arrived = planned.iter().try_for_each(|socket| self.arrive_socket(io, session, socket));
+        // Also where one could not: what is there so far is taken out with the session.
         self.update_gauges(io, before);
+        arrived?;
         let arrival = Arrival { planned, changed: Vec::new() };
         let moving = self.moving.iter_mut().find(|moving| moving.session == session);
         moving.expect("put in above").arrival = Some(arrival);
@@ -238,14 +252,14 @@ impl Hub {
             self.settle_rooms(io, session, planned, now, &changed);
         }
         self.update_gauges(io, before);
-        for (id, name) in acks.into_iter().take(MAX_FOREIGN_ACKS) {
+        for (id, name) in acks.into_iter().filter(|(id, _)| *id < MAX_ACK_ID).take(MAX_FOREIGN_ACKS) {
             let Some(namespace) = self.namespace(&name) else { continue };
             let Some(client) = self.directory.client_mut(session.index) else { break };
             let foreign = client.foreign.get_or_insert_default();
             foreign.session = was;
             foreign.acks.push((id, namespace));
             // What this node asks the client from now on must not have the number of an ack that it owes.
-            self.client_acks.skip_to(id.saturating_add(1));
+            self.client_acks.skip_to(id + 1);
         }
         if let Some((text, attachments)) = assembling {
             self.go_on_assembling(io, session, &text, &attachments)?;
@@ -367,6 +381,12 @@ impl Foreign {
     /// The id that a socket got at another node.
     pub(super) fn id(&self, namespace: NamespaceId) -> Option<IdText> {
         self.ids.iter().find(|(of, _)| *of == namespace).map(|(_, id)| *id)
+    }
+
+    /// A socket is gone; one that comes after it in the namespace is this node's own.
+    pub(super) fn forget(&mut self, namespace: NamespaceId) {
+        self.ids.retain(|(of, _)| *of != namespace);
+        self.acks.retain(|(_, of)| *of != namespace);
     }
 }
 

@@ -223,6 +223,11 @@ impl Hub {
 
     /// The same, for a caller who sees to the gauges of rooms.
     pub(super) fn disconnect_quietly(&mut self, io: &EngineIo, session: SessionId, namespace: NamespaceId) {
+        if let Some(foreign) =
+            self.directory.client_mut(session.index).and_then(|client| client.foreign.as_mut())
+        {
+            foreign.forget(namespace);
+        }
         for left in self.directory.disconnect(session.index, namespace) {
             // The socket that these joins were for is gone; there is nobody to answer.
             self.waiters_are_done(io, &left.waiters);
