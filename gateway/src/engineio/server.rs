@@ -49,7 +49,7 @@ pub trait Application: Sized + 'static {
     fn plan(&self, _session: SessionId) -> Option<Vec<u8>> {
         None
     }
-    /// A session of another node is coming, whose plan this is. It takes messages from now on, as far as its gate lets
+    /// A session of another node is coming, whose plan this is; again where the plan has changed. It takes messages from now on, as far as its gate lets
     /// them through; [`Self::on_close`] follows where it does not come after all.
     ///
     /// # Errors
@@ -220,9 +220,6 @@ impl<A: Application> Server<A> {
 
     /// Closes what was doomed in this turn, and answers the polls that something waits for.
     pub(super) fn settle(&mut self, now_ms: u64) {
-        if !self.moving.is_empty() {
-            self.check_moves();
-        }
         while let Some((session, reason)) = self.io.doomed.pop() {
             self.close(session, reason, now_ms);
         }
@@ -247,6 +244,10 @@ impl<A: Application> Server<A> {
                 counters.sessions_polling.sub(1);
                 polling.push = None;
                 let probe = polling.probe.take();
+                // The client of a session that leaves polls no more; another node's WebSocket tells it that it was
+                // disconnected, or it would come back.
+                let last_words = (reason == CloseReason::ServerDisconnect && polling.leave.is_some())
+                    .then(|| polling.take_waiting());
                 let has_last_words = polling.has_waiting();
                 if reason == CloseReason::ServerDisconnect && has_last_words {
                     // Alone: the client would take a close packet in the same body before its DISCONNECT, and come
@@ -266,11 +267,11 @@ impl<A: Application> Server<A> {
                 }
                 match probe.map(|probe| probe.at) {
                     Some(ProbeAt::Here(connection)) => self.io.sockets.close(connection, None, now_ms),
-                    Some(ProbeAt::Elsewhere(visitor)) => self.on_leaver_closed(visitor),
+                    Some(ProbeAt::Elsewhere(visitor)) => self.on_leaver_closed(visitor, last_words),
                     None => {}
                 }
             }
-            Carrier::Visiting(_) => return self.abandon_visit(session, now_ms),
+            Carrier::Visiting(_) => return self.abandon_visit(session, reason, now_ms),
         }
         reason.counter(&counters).add(1);
         self.application.on_close(&mut self.io, session, reason);
@@ -443,6 +444,9 @@ impl<A: Application> Service for Server<A> {
     }
 
     fn on_turn_end(&mut self, now_ms: u64) {
+        if !self.moving.is_empty() {
+            self.check_moves();
+        }
         self.settle(now_ms);
     }
 
@@ -470,6 +474,7 @@ impl<A: Application> Server<A> {
 
     fn shut_down(&mut self, now_ms: u64) {
         self.io.shutting_down = true;
+        self.release_polls_of_others();
         let sessions: Vec<_> = (self.io.sessions.iter())
             .map(|(index, state)| SessionId { index: index as u32, generation: state.generation })
             .collect();

@@ -130,7 +130,7 @@ impl<A: Application> Server<A> {
             return match at {
                 ProbeAt::Here(connection) => self.abandon_upgrade(session, Some(connection), now_ms),
                 ProbeAt::Elsewhere(visitor) => {
-                    self.on_leaver_closed(visitor);
+                    self.on_leaver_closed(visitor, None);
                     self.abandon_upgrade(session, None, now_ms);
                 }
             };

@@ -41,34 +41,46 @@ const STALE_PLACES: u64 = 1024;
 #[derive(Default)]
 pub(in crate::engineio) struct Asks {
     next: u64,
-    pending: HashMap<u64, (NodeId, oneshot::Sender<PeerAnswer>)>,
+    pending: HashMap<u64, Pending>,
     strangers: u32,
     strangers_since_ms: u64,
     /// Ids that their node did not know; it never will again. Each has one place, and a newer one takes it.
     stale: HashMap<u16, IdText>,
 }
 
+struct Pending {
+    owner: NodeId,
+    answer: oneshot::Sender<PeerAnswer>,
+    /// The session, of a poll: it may be held for long.
+    polled: Option<IdText>,
+}
+
 impl Asks {
-    fn begin(&mut self, owner: NodeId) -> (u64, oneshot::Receiver<PeerAnswer>) {
+    fn begin(&mut self, owner: NodeId, polled: Option<IdText>) -> (u64, oneshot::Receiver<PeerAnswer>) {
         self.next += 1;
         let (answer, answered) = oneshot::channel();
-        self.pending.insert(self.next, (owner, answer));
+        self.pending.insert(self.next, Pending { owner, answer, polled });
         (self.next, answered)
+    }
+
+    /// The sessions whose polls are held here.
+    pub(super) fn polled(&self) -> impl Iterator<Item = IdText> {
+        self.pending.values().filter_map(|pending| pending.polled)
     }
 
     /// Takes an answer in; one that nobody waits for any more is ignored.
     pub(super) fn answer(&mut self, from: NodeId, ask: u64, answer: PeerAnswer) {
-        if self.pending.get(&ask).is_none_or(|(owner, _)| *owner != from) {
+        if self.pending.get(&ask).is_none_or(|pending| pending.owner != from) {
             return;
         }
-        if let Some((_, waits)) = self.pending.remove(&ask) {
-            let _gone = waits.send(answer);
+        if let Some(pending) = self.pending.remove(&ask) {
+            let _gone = pending.answer.send(answer);
         }
     }
 
     /// Those who wait for this node, or for any, are told that nothing comes.
     pub(super) fn forget(&mut self, owner: Option<NodeId>) {
-        self.pending.retain(|_, (node, _)| owner.is_some_and(|owner| owner != *node));
+        self.pending.retain(|_, pending| owner.is_some_and(|owner| owner != pending.owner));
     }
 
     fn is_stale(&self, session: IdText) -> bool {
@@ -183,11 +195,15 @@ impl<A: Application> RemoteOwner<A> {
         if !admitted {
             return Err(NoAnswer::Stale);
         }
-        let (ask, answered) = self.shard.with(|server, _| server.asks.begin(owner));
+        let polled = matches!(request, PeerRequest::Poll { .. }).then_some(self.session);
+        let (ask, answered) = self.shard.with(|server, _| server.asks.begin(owner, polled));
         let _waiting = Waiting { shard: &self.shard, ask };
         let unknown = PeerAnswer::Error(RequestError::SessionUnknown.code());
         let message = PeerMessage::Ask { session: self.session, ask, request };
         let sent = self.peers.to_owner(self.session, self.http.shard, &message);
+        if polled.is_some() && self.shard.peek(|server| server.io.shutting_down) {
+            self.tell(PeerRequest::ReleasePoll);
+        }
         let answer = async {
             tokio::pin!(answered);
             tokio::select! {
@@ -363,8 +379,8 @@ mod tests {
     #[test]
     fn an_answer_goes_to_the_one_who_asked_that_node_once() {
         let mut asks = Asks::default();
-        let (first, mut first_answer) = asks.begin(node("aaaaa"));
-        let (second, mut second_answer) = asks.begin(node("bbbbb"));
+        let (first, mut first_answer) = asks.begin(node("aaaaa"), None);
+        let (second, mut second_answer) = asks.begin(node("bbbbb"), None);
         asks.answer(node("bbbbb"), first, PeerAnswer::Done);
         assert!(first_answer.try_recv().is_err(), "another node can't answer");
         asks.answer(node("aaaaa"), first, PeerAnswer::Done);
@@ -378,8 +394,8 @@ mod tests {
     #[test]
     fn who_waits_for_a_lost_node_is_told() {
         let mut asks = Asks::default();
-        let (_, mut of_lost) = asks.begin(node("aaaaa"));
-        let (_, mut of_other) = asks.begin(node("bbbbb"));
+        let (_, mut of_lost) = asks.begin(node("aaaaa"), None);
+        let (_, mut of_other) = asks.begin(node("bbbbb"), None);
         asks.forget(Some(node("aaaaa")));
         assert_eq!(of_lost.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert_eq!(of_other.try_recv(), Err(oneshot::error::TryRecvError::Empty));

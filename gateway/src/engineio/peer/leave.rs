@@ -1,7 +1,7 @@
 //! A session of this shard that goes to another node, where its WebSocket is. Until it is handed over, it is a session
 //! on polling like any other, but for the requests that it takes.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, rc::Rc, sync::Arc};
 
 use broadgate_adapter::Origin;
 
@@ -12,7 +12,7 @@ use super::{
     watch,
 };
 use crate::engineio::{
-    Application, EngineMessage, IdText, Part, Server, SessionId,
+    Application, EngineMessage, IdText, Outgoing, Part, Server, SessionId,
     io::{answer, millis},
     polling::{NOOP_INTERVAL_MS, Polling, Probe, ProbeAt},
     session::{Carrier, CloseReason},
@@ -33,7 +33,13 @@ pub(in crate::engineio) struct Leave {
     stage: Stage,
     gate: Gate,
     pub(in crate::engineio) deadline_ms: u64,
+    /// What the other node was told to have ready, and how often it was told.
+    plan: Vec<u8>,
+    plans: u32,
 }
+
+/// Servers may change a session's rooms while it is on its way: then the other node is told again, but not for ever.
+const MAX_PLANS: u32 = 4;
 
 impl Polling {
     /// The other node, where one has the WebSocket that probes.
@@ -75,7 +81,12 @@ impl<A: Application> Server<A> {
                 self.io.arm(session);
             }
             (VisitStep::Take, None) => self.begin_leave(session, now_ms),
-            (VisitStep::Ready, Some(Stage::Planned)) => self.cut(peers, session, owned_as, visitor, now_ms),
+            (VisitStep::Ready, Some(Stage::Planned)) => {
+                self.hand_over_messages(now_ms);
+                if !self.plan_again(session, visitor) {
+                    self.cut(peers, session, owned_as, visitor);
+                }
+            }
             (VisitStep::Abandon, None) => self.abandon_upgrade(session, None, now_ms),
             // The client has given polling up, and its WebSocket is gone.
             (VisitStep::Abandon, Some(_)) => {
@@ -106,7 +117,13 @@ impl<A: Application> Server<A> {
         let deadline_ms = now_ms + self.move_timeout_ms();
         let counters = Arc::clone(&self.io.spec.counters);
         let Some(polling) = self.polling_mut(session) else { return };
-        polling.leave = Some(Leave { stage: Stage::Settling, gate: Gate::LEAVING, deadline_ms });
+        polling.leave = Some(Leave {
+            stage: Stage::Settling,
+            gate: Gate::LEAVING,
+            deadline_ms,
+            plan: Vec::new(),
+            plans: 0,
+        });
         polling.push = None;
         if let Some(reply) = polling.poll.take() {
             answer(polling, reply, Some("6"), &counters);
@@ -121,10 +138,28 @@ impl<A: Application> Server<A> {
         let is_settling = polling.leave.as_ref().is_some_and(|leave| leave.stage == Stage::Settling);
         let Some(visitor) = polling.visitor().filter(|_| is_settling) else { return true };
         let Some(plan) = self.application.plan(session) else { return false };
+        self.tell_plan(session, visitor, plan);
+        true
+    }
+
+    fn tell_plan(&mut self, session: SessionId, visitor: Visitor, plan: Vec<u8>) {
         if let Some(leave) = self.polling_mut(session).and_then(|polling| polling.leave.as_mut()) {
             leave.stage = Stage::Planned;
+            leave.plan.clone_from(&plan);
+            leave.plans += 1;
         }
         self.tell_visitor(session, visitor, MoveStep::Plan { plan: plan.into() });
+    }
+
+    /// Have servers changed the rooms since the plan? The other node is not subscribed to the new ones, and would lose
+    /// what comes behind the cut; so it is told again.
+    fn plan_again(&mut self, session: SessionId, visitor: Visitor) -> bool {
+        let Some(plan) = self.application.plan(session) else { return false };
+        let leave = self.polling_mut(session).and_then(|polling| polling.leave.as_ref());
+        if leave.is_none_or(|leave| leave.plan == plan || leave.plans >= MAX_PLANS) {
+            return false;
+        }
+        self.tell_plan(session, visitor, plan);
         true
     }
 
@@ -136,24 +171,15 @@ impl<A: Application> Server<A> {
     }
 
     fn tell_visitor_gone(&self, visitor: Visitor, step: VisitStep) {
-        let Some(peers) = self.http.peers.as_ref().filter(|_| step != VisitStep::Abandon) else { return };
-        let message = PeerMessage::Move { visit: visitor.visit, step: MoveStep::Gone };
-        // Where it does not arrive, the visit ends by its deadline.
-        drop(peers.to_asker((visitor.node, visitor.shard), self.http.shard, &message));
+        if step != VisitStep::Abandon {
+            self.on_leaver_closed(visitor, None);
+        }
     }
 
     /// Everything is subscribed at the other node. What it published before this was delivered here; what comes of it
     /// now, it delivers itself. What this node publishes from now on, and what Redis takes behind the cut, is the other
     /// node's.
-    fn cut(
-        &mut self,
-        peers: &Arc<Peers>,
-        session: SessionId,
-        owned_as: IdText,
-        visitor: Visitor,
-        now_ms: u64,
-    ) {
-        self.hand_over_messages(now_ms);
+    fn cut(&mut self, peers: &Arc<Peers>, session: SessionId, owned_as: IdText, visitor: Visitor) {
         let message = PeerMessage::Cut { session: owned_as, visit: visitor.visit };
         {
             let _alone = peers.order.cut();
@@ -193,7 +219,7 @@ impl<A: Application> Server<A> {
         let Some(visitor) = polling.visitor().filter(|_| is_cutting) else { return };
         let outgoing = polling.take_waiting();
         let messages = outgoing.iter().map(|outgoing| outgoing.messages()).sum();
-        let waiting = outgoing.iter().flat_map(|outgoing| outgoing.parts()).map(packet).collect();
+        let waiting = moved_packets(&outgoing);
         let application = self.application.export(&mut self.io, session);
         let step = MoveStep::State(Box::new(MovedSession {
             heartbeat_left_ms: rest.left_ms,
@@ -223,11 +249,14 @@ impl<A: Application> Server<A> {
     /// The other node can't be reached. Before the client's `5`, the session lives on with polling.
     pub(in crate::engineio) fn on_visitor_lost(&mut self, session: SessionId, now_ms: u64) {
         let Some(polling) = self.polling_mut(session) else { return };
-        if polling.leave.is_none() {
-            return self.abandon_upgrade(session, None, now_ms);
+        if polling.leave.is_some() {
+            return self.io.doom(session, CloseReason::TransportError);
         }
-        self.forget_visitor(session);
-        self.io.doom(session, CloseReason::TransportError);
+        // It may be that one direction only is lost.
+        if let Some(visitor) = polling.visitor() {
+            self.on_leaver_closed(visitor, None);
+        }
+        self.abandon_upgrade(session, None, now_ms);
     }
 
     fn forget_visitor(&mut self, session: SessionId) {
@@ -236,9 +265,20 @@ impl<A: Application> Server<A> {
         }
     }
 
-    /// A session ends that was about to go.
-    pub(in crate::engineio) fn on_leaver_closed(&self, visitor: Visitor) {
-        self.tell_visitor_gone(visitor, VisitStep::Begin);
+    /// A session ends that was about to go. `last_words` are for a client that polls no more.
+    pub(in crate::engineio) fn on_leaver_closed(
+        &self,
+        visitor: Visitor,
+        last_words: Option<VecDeque<Rc<Outgoing>>>,
+    ) {
+        let Some(peers) = &self.http.peers else { return };
+        let step = match last_words {
+            Some(waiting) => MoveStep::Over { waiting: moved_packets(&waiting) },
+            None => MoveStep::Gone,
+        };
+        let message = PeerMessage::Move { visit: visitor.visit, step };
+        // Where it does not arrive, the visit ends by its deadline.
+        drop(peers.to_asker((visitor.node, visitor.shard), self.http.shard, &message));
     }
 
     /// What this node published before a cut was delivered.
@@ -270,10 +310,12 @@ impl<A: Application> Server<A> {
     }
 }
 
-fn packet(part: &Part) -> MovedPacket {
-    match part {
+fn moved_packets(waiting: &VecDeque<Rc<Outgoing>>) -> Vec<MovedPacket> {
+    let parts = waiting.iter().flat_map(|outgoing| outgoing.parts());
+    let packets = parts.map(|part| match part {
         Part::Text(text) => MovedPacket::Text(text.clone()),
         Part::Binary(data) => MovedPacket::Binary(data.clone()),
         Part::Control(packet) => MovedPacket::Control(packet.clone()),
-    }
+    });
+    packets.collect()
 }

@@ -124,6 +124,8 @@ pub(crate) enum PeerRequest {
     CheckUpgrade {
         eio4: bool,
     },
+    /// The node that holds the poll is going away: the poll is to be let go.
+    ReleasePoll,
 }
 
 /// What the owner says to a request.
@@ -168,6 +170,8 @@ pub(crate) enum MoveStep {
     State(Box<MovedSession>),
     /// There is no such session, or no more.
     Gone,
+    /// It was disconnected by a server. That is to be told to the client, who is not to come back by itself.
+    Over { waiting: Vec<MovedPacket> },
 }
 
 /// All that goes with a session to another node.
@@ -234,12 +238,17 @@ mod tests {
                 ask: 1,
                 request: PeerRequest::Push { eio4: true, binary: false, body: bytes.clone() },
             },
+            PeerMessage::Ask { session, ask: 0, request: PeerRequest::ReleasePoll },
             PeerMessage::Answer { ask: 1, answer: PeerAnswer::Body { bytes: bytes.clone(), compress: true } },
             PeerMessage::Answer { ask: 2, answer: PeerAnswer::Error(1) },
             PeerMessage::Answer { ask: 2, answer: PeerAnswer::Status(400) },
             PeerMessage::Visit { session, visit, step: VisitStep::Take },
             PeerMessage::Move { visit, step: MoveStep::Plan { plan: bytes.clone() } },
             PeerMessage::Move { visit, step: MoveStep::Gone },
+            PeerMessage::Move {
+                visit,
+                step: MoveStep::Over { waiting: vec![MovedPacket::Text("1".into())] },
+            },
             PeerMessage::Move {
                 visit,
                 step: MoveStep::State(Box::new(MovedSession {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     engineio::{
         Application, EngineMessage, Id, IdText, NodeId, Server, SessionId,
+        io::answer,
         polling::{PollBody, PollReply},
         request::{Refused, Request, RoutedRequest, UpgradeVerdict},
         session::{Carrier, CloseReason},
@@ -76,6 +77,7 @@ impl<A: Application> Server<A> {
             PeerRequest::PollAborted => {
                 self.on_request(RoutedRequest { session: id, request: Request::PollAborted }, now_ms);
             }
+            PeerRequest::ReleasePoll => self.release_poll(id, header.from),
             PeerRequest::PushAborted => {
                 let request = Request::PushFailed { keep_session: false };
                 self.on_request(RoutedRequest { session: id, request }, now_ms);
@@ -101,6 +103,26 @@ impl<A: Application> Server<A> {
                 };
                 self.answer_peer(&asker, answer);
             }
+        }
+    }
+
+    /// Lets a poll go that waits at a node which goes away: the client's next one goes to another.
+    fn release_poll(&mut self, id: Id, asker: NodeId) {
+        let counters = Arc::clone(&self.io.spec.counters);
+        let state = self.io.find(id).and_then(|session| self.io.session_mut(session));
+        let Some(Carrier::Polling(polling)) = state.map(|state| &mut state.carrier) else { return };
+        if let Some(reply) = polling.poll.take_if(|poll| poll.asker == Some(asker)) {
+            answer(polling, reply, Some("6"), &counters);
+        }
+    }
+
+    /// The polls that wait here for sessions of other nodes would keep this node from its end.
+    pub(in crate::engineio) fn release_polls_of_others(&self) {
+        let Some(peers) = &self.http.peers else { return };
+        for session in self.asks.polled() {
+            let message = PeerMessage::Ask { session, ask: 0, request: PeerRequest::ReleasePoll };
+            // Where it does not arrive, the poll ends with this node.
+            drop(peers.to_owner(session, self.http.shard, &message));
         }
     }
 

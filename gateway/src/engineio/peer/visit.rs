@@ -74,6 +74,11 @@ impl<A: Application> Server<A> {
         now_ms: u64,
     ) {
         let deadline_ms = now_ms + millis(self.io.spec.settings.upgrade_timeout);
+        // Others came, or the node began to stop, while the owner was asked.
+        if !self.io.has_room() {
+            self.io.spec.counters.rejected_capacity.add(1);
+            return;
+        }
         // The connection has to know its session, and the other way round.
         let Some((session, _)) = self.io.insert(now_ms) else { return };
         let connection = match self.io.sockets.insert(socket, session.index) {
@@ -123,7 +128,6 @@ impl<A: Application> Server<A> {
 
     /// A message on the WebSocket of a visit (wire.md 1.8).
     pub(in crate::engineio) fn on_visit_event(&mut self, session: SessionId, event: &Event<'_>, now_ms: u64) {
-        let max_bytes = self.io.spec.settings.max_payload_bytes;
         let move_deadline_ms = now_ms + self.move_timeout_ms();
         let Some(visit) = self.visit_mut(session) else { return };
         let connection = visit.connection;
@@ -133,13 +137,7 @@ impl<A: Application> Server<A> {
                 Event::Binary(data) => (Inbound::Binary((*data).into()), data.len()),
                 _ => return,
             };
-            /// A message takes that at least, so that many small ones are bounded, too.
-            const OVERHEAD_BYTES: usize = 32;
-            visit.inbound_bytes += bytes + OVERHEAD_BYTES;
-            if visit.inbound_bytes > max_bytes.saturating_add(OVERHEAD_BYTES) {
-                return self.io.doom(session, CloseReason::TransportError);
-            }
-            return visit.inbound.push(inbound);
+            return self.keep_for_later(session, inbound, bytes);
         }
         let packet = match event {
             Event::Text(text) => Packet::decode(text).ok(),
@@ -160,6 +158,22 @@ impl<A: Application> Server<A> {
         }
     }
 
+    /// Keeps what a client has sent behind its `5` until its session is here.
+    fn keep_for_later(&mut self, session: SessionId, inbound: Inbound, bytes: usize) {
+        /// A message takes that at least, so that many small ones are bounded, too.
+        const OVERHEAD_BYTES: usize = 32;
+        let (bytes, max_bytes) = (bytes + OVERHEAD_BYTES, self.io.spec.settings.max_payload_bytes);
+        let Some(kept) = self.visit_mut(session).map(|visit| visit.inbound_bytes) else { return };
+        if kept + bytes > max_bytes.saturating_add(OVERHEAD_BYTES) || !self.io.has_inbound_room(bytes) {
+            return self.io.doom(session, CloseReason::TransportError);
+        }
+        self.io.spec.counters.inbound_buffer_bytes.add(bytes as u64);
+        if let Some(visit) = self.visit_mut(session) {
+            visit.inbound_bytes += bytes;
+            visit.inbound.push(inbound);
+        }
+    }
+
     /// How long each side waits for the other while a session moves: its rooms may have to be subscribed first.
     pub(super) fn move_timeout_ms(&self) -> u64 {
         self.http.peers.as_ref().map_or(0, |peers| 2 * millis(peers.answer_timeout))
@@ -168,25 +182,51 @@ impl<A: Application> Server<A> {
     /// The owner's part in a visit.
     pub(super) fn on_move(&mut self, from: NodeId, visit: VisitId, step: MoveStep, now_ms: u64) {
         let session = SessionId { index: visit.index, generation: visit.generation };
-        let Some(visit) = self.visit_mut(session).filter(|visit| visit.owner() == from) else { return };
+        let Some(visit) = self.visit_mut(session).filter(|visit| visit.owner() == from) else {
+            return self.on_move_in_vain(&step);
+        };
         match (step, visit.stage) {
-            (MoveStep::Plan { plan }, Stage::Asking) => {
+            // A second plan follows where the rooms have changed since the first. Until the cut, the owner delivers
+            // everything, also what was queued here.
+            (MoveStep::Plan { plan }, Stage::Asking | Stage::Cutting) if !visit.gate.is_past_cut() => {
                 visit.stage = Stage::Subscribing;
+                visit.gate = Gate::ARRIVING;
+                visit.queue.take_waiting();
                 if self.application.on_arrival(&mut self.io, session, &plan, now_ms).is_err() {
                     return self.io.doom(session, CloseReason::TransportError);
                 }
                 self.application.set_gate(session, Some(Gate::ARRIVING));
                 self.moving.push(session);
             }
-            (MoveStep::State(state), Stage::Cutting) => self.finish_visit(session, *state, now_ms),
+            (MoveStep::State(state), Stage::Cutting) if visit.gate.is_past_cut() => {
+                self.finish_visit(session, *state, now_ms);
+            }
+            (MoveStep::Over { waiting }, Stage::Asking | Stage::Subscribing | Stage::Cutting) => {
+                let connection = visit.connection;
+                let last_words = Outgoing::new(waiting.into_iter().map(part).collect(), 0, false);
+                // A full queue: it is closed either way.
+                let _full = self.io.sockets.enqueue(connection, last_words.frame(), false);
+                self.drop_visit(session, now_ms);
+            }
             (MoveStep::Gone, _) => self.drop_visit(session, now_ms),
             _ => self.io.doom(session, CloseReason::TransportError),
         }
     }
 
+    /// The visit has ended before the owner's word came.
+    fn on_move_in_vain(&self, step: &MoveStep) {
+        if let MoveStep::State(moved) = step {
+            let counters = &self.io.spec.counters;
+            counters.sessions_moved_lost.add(1);
+            counters.messages_lost_on_close.add(u64::from(moved.messages));
+        }
+    }
+
     /// The owner has the session no more: it needs no word.
     pub(super) fn drop_visit(&mut self, session: SessionId, now_ms: u64) {
-        let Some(connection) = self.visit_mut(session).map(|visit| visit.connection) else { return };
+        let Some(visit) = self.visit_mut(session) else { return };
+        let (connection, inbound_bytes) = (visit.connection, visit.inbound_bytes);
+        self.io.spec.counters.inbound_buffer_bytes.sub(inbound_bytes as u64);
         self.io.sockets.close(connection, None, now_ms);
         self.io.spec.counters.upgrades_failed.add(1);
         self.application.on_close(&mut self.io, session, CloseReason::TransportError);
@@ -238,10 +278,11 @@ impl<A: Application> Server<A> {
     /// The session is here. What the owner had for it goes out first, then what was published since the cut; then what
     /// the client has sent meanwhile is taken in.
     fn finish_visit(&mut self, session: SessionId, moved: MovedSession, now_ms: u64) {
-        let timing = self.io.timing;
+        let (timing, counters) = (self.io.timing, Arc::clone(&self.io.spec.counters));
         let Some(state) = self.io.session_mut(session) else { return };
         let Carrier::Visiting(visit) = &mut state.carrier else { return };
         let (connection, inbound) = (visit.connection, std::mem::take(&mut visit.inbound));
+        counters.inbound_buffer_bytes.sub(visit.inbound_bytes as u64);
         let waiting = visit.queue.take_waiting();
         state.carrier = Carrier::WebSocket(connection);
         let rest = HeartbeatRest {
@@ -251,7 +292,6 @@ impl<A: Application> Server<A> {
         };
         state.heartbeat = Heartbeat::resume(&rest, now_ms, &timing);
         self.io.arm(session);
-        let counters = Arc::clone(&self.io.spec.counters);
         counters.sessions_websocket.add(1);
         counters.upgrades_done.add(1);
         counters.sessions_moved_in.add(1);
@@ -280,7 +320,21 @@ impl<A: Application> Server<A> {
     }
 
     /// A visit ends before it has the session: its WebSocket is gone, or it is to go.
-    pub(in crate::engineio) fn abandon_visit(&mut self, session: SessionId, now_ms: u64) {
+    pub(in crate::engineio) fn abandon_visit(
+        &mut self,
+        session: SessionId,
+        reason: CloseReason,
+        now_ms: u64,
+    ) {
+        if reason == CloseReason::ServerDisconnect
+            && let Some(visit) = self.visit_mut(session)
+        {
+            // Disconnected behind the cut. Without its DISCONNECT the client would come back (wire.md 1.11).
+            let (connection, waiting) = (visit.connection, visit.queue.take_waiting());
+            for outgoing in waiting {
+                let _full = self.io.sockets.enqueue(connection, outgoing.frame(), false);
+            }
+        }
         self.tell_owner(session, VisitStep::Abandon);
         self.drop_visit(session, now_ms);
     }
