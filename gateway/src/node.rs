@@ -1,8 +1,11 @@
 //! What all parts of a node share, and the way of broadcasts from the adapter to the shards.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use broadgate_adapter::{
@@ -162,6 +165,9 @@ impl Node {
                         fetched.sockets.extend(sockets);
                     }
                 }
+                // This node is asked a moment before the others: a socket that moves may be named by two.
+                let mut known = HashSet::new();
+                fetched.sockets.retain(|socket| known.insert(socket.id.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a query of the ops API knows this node's sockets only");

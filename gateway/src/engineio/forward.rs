@@ -44,7 +44,7 @@ impl<A: Application> Owner<A> {
     /// Holds a GET until something waits for the session.
     pub(super) async fn poll(self, headers: &HeaderMap) -> Answer {
         let (reply, body) = oneshot::channel();
-        self.ask(Request::Poll { eio4: self.eio4, reply: PollReply::here(reply) });
+        self.ask(Request::Poll { eio4: self.eio4, reply: PollReply::Here(reply) });
         // Dropped with this future where the client goes away; then the session ends (wire.md 1.6).
         let mut guard = AbortGuard { owner: self, request: Some(Request::PollAborted) };
         let answer = body.await;

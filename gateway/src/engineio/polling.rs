@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     NodeId, Outgoing,
-    peer::{Leave, Visitor},
+    peer::{Leave, PeerReply, Visitor},
     request::Refused,
 };
 use crate::net::ConnectionId;
@@ -27,27 +27,30 @@ pub(super) struct PollBody {
 }
 
 /// The way back for what a poll is answered with.
-#[derive(Debug)]
-pub(super) struct PollReply {
-    sender: oneshot::Sender<Result<PollBody, Refused>>,
-    /// The node that holds the client's request, where it is another.
-    pub(super) asker: Option<NodeId>,
+pub(super) enum PollReply {
+    /// To a request of this node.
+    Here(oneshot::Sender<Result<PollBody, Refused>>),
+    /// To a request that another node holds.
+    Elsewhere(PeerReply),
 }
 
 impl PollReply {
-    /// For a request of this node.
-    pub(super) fn here(sender: oneshot::Sender<Result<PollBody, Refused>>) -> Self {
-        Self { sender, asker: None }
-    }
-
-    /// For a request of another node.
-    pub(super) fn elsewhere(sender: oneshot::Sender<Result<PollBody, Refused>>, asker: NodeId) -> Self {
-        Self { sender, asker: Some(asker) }
+    /// The node that holds the client's request, where it is another.
+    pub(super) fn asker(&self) -> Option<NodeId> {
+        match self {
+            Self::Here(_) => None,
+            Self::Elsewhere(reply) => Some(reply.asker()),
+        }
     }
 
     /// Answers. A client that is gone needs none: its session is closed by whoever notices that.
     pub(super) fn send(self, answer: Result<PollBody, Refused>) {
-        let _gone = self.sender.send(answer);
+        match self {
+            Self::Here(sender) => {
+                let _gone = sender.send(answer);
+            }
+            Self::Elsewhere(reply) => reply.send(answer),
+        }
     }
 }
 

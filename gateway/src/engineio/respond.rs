@@ -138,7 +138,7 @@ async fn new_polling<A: Application>(
     let (reply, body) = oneshot::channel();
     let opened = shard.with(|server, now_ms| {
         let session = server.open_polling(now_ms)?;
-        server.take_poll(session, PollReply::here(reply));
+        server.take_poll(session, PollReply::Here(reply));
         server.settle(now_ms);
         Some(())
     });

@@ -42,11 +42,9 @@ struct Arrival {
 pub(super) enum Sought {
     /// Receivers of a broadcast.
     Receivers(Source),
-    /// Those whom a command of a server meets. Commands take effect when they come back from Redis, also those of this
-    /// node; so the cut alone says who carries them out.
-    Commanded,
-    /// Those whom a query is about: each socket is to be named once.
-    Known,
+    /// Those whom a command or a query of a server meets. Commands take effect when they come back from Redis, also
+    /// those of this node, and queries of other nodes come from there; so the cut alone says who takes them.
+    Named,
 }
 
 /// A socket as it goes along. What a plan names is subscribed before the session comes.
@@ -86,8 +84,7 @@ impl Hub {
     pub(super) fn hidden(&self, sought: Sought) -> SmallVec<[u32; 2]> {
         let is_hidden = |moving: &&Moving| match sought {
             Sought::Receivers(source) => !moving.gate.lets_through(source),
-            Sought::Commanded => moving.arrival.is_some() && !moving.gate.is_past_cut(),
-            Sought::Known => moving.arrival.is_some(),
+            Sought::Named => moving.arrival.is_some() && !moving.gate.is_past_cut(),
         };
         self.moving.iter().filter(is_hidden).map(|moving| moving.session.index).collect()
     }

@@ -54,13 +54,13 @@ impl Hub {
         let Some(namespace) = self.namespace(&request.namespace) else { return };
         let answer = match &request.kind {
             RequestKind::Sockets { rooms } => {
-                let sockets = self.selected(namespace, rooms, &[], Sought::Known);
+                let sockets = self.selected(namespace, rooms, &[], Sought::Named);
                 let ids = sockets.iter().filter_map(|&index| self.id_at(index, namespace));
                 ShardAnswer::Names(ids.map(|id| id.as_str().into()).collect())
             }
             RequestKind::AllRooms => ShardAnswer::Names(self.all_rooms(namespace)),
             RequestKind::Fetch { targets } => {
-                let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Known);
+                let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Named);
                 let details = sockets.iter().filter_map(|&index| self.details(index, namespace));
                 ShardAnswer::Sockets(details.collect())
             }
@@ -137,7 +137,7 @@ impl Hub {
         targets: &Targets,
         rooms: &[Box<str>],
     ) -> usize {
-        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Commanded);
+        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Named);
         let before = self.gauges();
         for room in rooms {
             if room.is_empty() || room.len() > self.spec.limits.max_room_name_bytes {
@@ -174,7 +174,7 @@ impl Hub {
         targets: &Targets,
         rooms: &[Box<str>],
     ) -> usize {
-        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Commanded);
+        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Named);
         let before = self.gauges();
         for room in rooms {
             for &index in &sockets {
@@ -201,7 +201,7 @@ impl Hub {
         targets: &Targets,
         close: bool,
     ) -> usize {
-        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Commanded);
+        let sockets = self.selected(namespace, &targets.rooms, &targets.except, Sought::Named);
         for &index in &sockets {
             let Some(client) = self.directory.client(index) else { continue };
             let session = client.session;

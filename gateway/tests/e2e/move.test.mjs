@@ -1,6 +1,7 @@
 // Sessions that move to another node with their upgrade, while everybody publishes and the links to Redis are slow.
 
 import assert from "node:assert/strict";
+import { globalAgent } from "node:http";
 import { test } from "node:test";
 
 import { Emitter } from "@socket.io/redis-emitter";
@@ -9,7 +10,7 @@ import { askOk, connect, numbers, open } from "./support/clients.mjs";
 import { DEADLINE_MS, until } from "./support/conditions.mjs";
 import { OPEN_ROOMS, startGateway } from "./support/gateway.mjs";
 import { startMover } from "./support/mover.mjs";
-import { startNodeServer } from "./support/node-server.mjs";
+import { countNodes, startNodeServer } from "./support/node-server.mjs";
 import { http, openPolling } from "./support/raw.mjs";
 import { redisClient, startRedis } from "./support/redis.mjs";
 import { startSlowLink } from "./support/slow-link.mjs";
@@ -140,10 +141,10 @@ for (const [name, delays] of Object.entries(SLOW)) {
 }
 
 /** Two nodes that know each other, each behind a link of its own. */
-async function startPair(t, more) {
+async function startPair(t, more, moreOfC = more) {
   const redis = await startRedis(t);
   const links = { a: await startSlowLink(t, redis), c: await startSlowLink(t, redis) };
-  const [a, c] = await Promise.all([startNode(t, links.a, more), startNode(t, links.c, more)]);
+  const [a, c] = await Promise.all([startNode(t, links.a, more), startNode(t, links.c, moreOfC)]);
   await untilTheyKnowEachOther([a, c]);
   return { redis, a, c, links };
 }
@@ -213,11 +214,38 @@ test("a node that goes away lets the polls go that it holds for others", async (
   const id = await session.connect();
   const before = await a.metric("broadgate_cluster_node_messages_total", RECEIVED);
   const poll = http("GET", session.url.replace(a.url, c.url));
+  poll.catch(() => {});
   await until("the poll is held", async () => (await a.metric("broadgate_cluster_node_messages_total", RECEIVED)) > before);
   await c.stop();
   assert.equal((await poll).body.toString(), "6");
   await a.publish({ rooms: [id], event: "still here" });
   assert.deepEqual(await session.poll(), ['42["still here"]']);
+});
+
+test("a node that ends answers the polls that others hold", async (t) => {
+  const { a, c } = await startPair(t);
+  const session = await openPolling(a);
+  // Nothing but the answer keeps the node: no connection of this client is left there.
+  globalAgent.destroy();
+  session.url = session.url.replace(a.url, c.url);
+  await session.connect();
+  const before = await a.metric("broadgate_cluster_node_messages_total", RECEIVED);
+  const poll = session.poll();
+  poll.catch(() => {});
+  await until("the poll is held", async () => (await a.metric("broadgate_cluster_node_messages_total", RECEIVED)) > before);
+  await a.stop();
+  assert.deepEqual(await poll, ["1"]);
+});
+
+test("a session that the new node has no place for ends, and leaves nothing behind", async (t) => {
+  const namespaces = '[[namespaces]]\nname = "/"\n[[namespaces]]\nname = "/two"\n';
+  const { a, c } = await startPair(t, namespaces, "");
+  const mover = await startMover(t, a, ["room"]);
+  await mover.session.push("40/two,");
+  await until("the second socket", () => mover.received.some((packet) => packet.startsWith("40/two,")));
+  await mover.moveTo(c);
+  await mover.socket.closed();
+  await untilNothingIsLeft(a, c);
 });
 
 test("an id of a shard that its node does not have is unknown at once", async (t) => {
@@ -292,4 +320,24 @@ test("acks that a client owes its old node arrive from the new one", async (t) =
   assert.deepEqual(await answers, ["answer"]);
   mover.socket.terminate();
   await untilNothingIsLeft(a, c);
+});
+
+test("a server finds a session at every moment of its move, once", async (t) => {
+  const { redis, a, c, links } = await startPair(t);
+  const { io } = await startNodeServer(t, redis);
+  const mover = await startMover(t, a, ["room"]);
+  await until("the server counts them", async () => (await countNodes(redis)) === 3);
+  // Between the cut and the session itself there is a good while.
+  links.c.delays.subscribe.down = 50;
+  links.a.delays.subscribe.down = 150;
+  const moved = mover.moveTo(c).then(() => hasMoved(c));
+  let isOver = false;
+  moved.finally(() => (isOver = true)).catch(() => {});
+  for (let rounds = 0; !isOver || rounds < 10; rounds += 1) {
+    const found = await io.in("room").fetchSockets();
+    assert.deepEqual(found.map(({ id }) => id), [mover.id]);
+    const { body } = await c.sockets("?namespace=/");
+    assert.ok(body.sockets.length <= 1, JSON.stringify(body));
+  }
+  await moved;
 });

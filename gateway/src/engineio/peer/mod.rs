@@ -25,6 +25,7 @@ pub(super) use leave::Leave;
 pub use message::PeerDecodeError;
 pub(super) use message::{Direction, Header, PeerMessage, VisitId};
 pub use order::PublishOrder;
+pub(super) use own::PeerReply;
 pub(super) use visit::Visit;
 
 /// The way to the other nodes.

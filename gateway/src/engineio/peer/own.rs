@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use broadgate_adapter::{EngineFuture, SendError};
 use broadgate_protocol::engineio::Transport;
-use tokio::sync::oneshot;
+use futures_util::FutureExt;
 
 use super::{
     Direction, Header, PeerDelivery, PeerMessage, Peers, Visitor,
@@ -111,7 +112,7 @@ impl<A: Application> Server<A> {
         let counters = Arc::clone(&self.io.spec.counters);
         let state = self.io.find(id).and_then(|session| self.io.session_mut(session));
         let Some(Carrier::Polling(polling)) = state.map(|state| &mut state.carrier) else { return };
-        if let Some(reply) = polling.poll.take_if(|poll| poll.asker == Some(asker)) {
+        if let Some(reply) = polling.poll.take_if(|poll| poll.asker() == Some(asker)) {
             answer(polling, reply, Some("6"), &counters);
         }
     }
@@ -128,27 +129,13 @@ impl<A: Application> Server<A> {
 
     /// Lets a poll wait here whose client waits at another node.
     fn on_peer_poll(&mut self, asker: Asker, id: Id, eio4: bool, now_ms: u64) {
-        let (reply, mut body) = oneshot::channel();
-        let reply = PollReply::elsewhere(reply, asker.node);
-        self.on_request(RoutedRequest { session: id, request: Request::Poll { eio4, reply } }, now_ms);
-        match body.try_recv() {
-            Ok(body) => self.answer_poll(&asker, id, body.map_err(Some)),
-            Err(oneshot::error::TryRecvError::Closed) => self.answer_poll(&asker, id, Err(None)),
-            Err(oneshot::error::TryRecvError::Empty) => {
-                let (inbox, shard) = (self.inbox(), self.http.shard);
-                let counters = Arc::clone(&self.io.spec.counters);
-                tokio::task::spawn_local(async move {
-                    let body = body.await.map_err(|_| None).and_then(|body| body.map_err(Some));
-                    asker.answer_poll(shard, &inbox, &counters, id, body).await;
-                });
-            }
-        }
-    }
-
-    fn answer_poll(&self, asker: &Asker, id: Id, body: Result<PollBody, Option<Refused>>) {
-        let (inbox, shard) = (self.inbox(), self.http.shard);
-        let answered = asker.answer_poll(shard, &inbox, &self.io.spec.counters, id, body);
-        tokio::task::spawn_local(answered);
+        let aborted = RoutedRequest { session: id, request: Request::PollAborted };
+        let inbox = self.inbox();
+        let on_unsent = Box::new(move || inbox.send(EngineMessage::Request(aborted)));
+        let counters = Arc::clone(&self.io.spec.counters);
+        let reply = PeerReply { asker, own_shard: self.http.shard, counters, on_unsent: Some(on_unsent) };
+        let request = Request::Poll { eio4, reply: PollReply::Elsewhere(reply) };
+        self.on_request(RoutedRequest { session: id, request }, now_ms);
     }
 
     fn answer_peer(&self, asker: &Asker, answer: PeerAnswer) {
@@ -173,7 +160,7 @@ impl<A: Application> Server<A> {
                 Carrier::WebSocket(_) | Carrier::Visiting(_) => {}
                 Carrier::Polling(polling) => {
                     // Over a lost link of our own, the asker may still get its answer by the next one.
-                    let holder = polling.poll.as_ref().and_then(|poll| poll.asker);
+                    let holder = polling.poll.as_ref().and_then(PollReply::asker);
                     if lost.is_some() && holder == lost {
                         self.io.doom(session, CloseReason::TransportError);
                     } else if polling.visitor().is_some_and(|visitor| is_lost(visitor.node)) {
@@ -199,39 +186,58 @@ struct Asker {
 }
 
 impl Asker {
-    fn send(
-        &self,
-        own_shard: u8,
-        answer: PeerAnswer,
-    ) -> broadgate_adapter::EngineFuture<Result<(), broadgate_adapter::SendError>> {
+    fn send(&self, own_shard: u8, answer: PeerAnswer) -> EngineFuture<Result<(), SendError>> {
         let message = PeerMessage::Answer { ask: self.ask, answer };
         self.peers.to_asker((self.node, self.shard), own_shard, &message)
     }
+}
 
-    /// Answers a poll. Where the answer does not arrive, what was in it is lost, and so the session ends, as for a
-    /// client that goes away in the middle of an answer.
-    fn answer_poll<M: Send + 'static>(
-        &self,
-        own_shard: u8,
-        inbox: &Inbox<EngineMessage<M>>,
-        counters: &ShardCounters,
-        id: Id,
-        body: Result<PollBody, Option<Refused>>,
-    ) -> impl Future<Output = ()> + use<M> {
-        let answer = match body {
+/// The way back to a poll that waits at another node. The answer is on its way when [`Self::send`] returns, also where
+/// this node ends; one that is dropped says so, too.
+pub(in crate::engineio) struct PeerReply {
+    asker: Asker,
+    own_shard: u8,
+    counters: Arc<ShardCounters>,
+    /// For an answer with messages that does not arrive: they are lost, and so the session ends, as for a client that
+    /// goes away in the middle of an answer. `None`: it was answered.
+    on_unsent: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl PeerReply {
+    pub(in crate::engineio) fn asker(&self) -> NodeId {
+        self.asker.node
+    }
+
+    pub(in crate::engineio) fn send(mut self, answer: Result<PollBody, Refused>) {
+        let Some(on_unsent) = self.on_unsent.take() else { return };
+        let holds_messages = answer.is_ok();
+        let mut sent = self.answer(match answer {
             Ok(PollBody { bytes, compress }) => PeerAnswer::Body { bytes, compress },
-            Err(Some(refused)) => answer_of(Err(refused)),
-            Err(None) => PeerAnswer::Dropped,
-        };
-        count(counters, &answer);
-        let holds_messages = matches!(answer, PeerAnswer::Body { .. });
-        let sent = self.send(own_shard, answer);
-        let inbox = inbox.clone();
-        async move {
-            if sent.await.is_err() && holds_messages {
-                let aborted = RoutedRequest { session: id, request: Request::PollAborted };
-                inbox.send(EngineMessage::Request(aborted));
+            Err(refused) => answer_of(Err(refused)),
+        });
+        match (&mut sent).now_or_never() {
+            Some(Err(_)) if holds_messages => on_unsent(),
+            None if holds_messages => {
+                tokio::task::spawn_local(async move {
+                    if sent.await.is_err() {
+                        on_unsent();
+                    }
+                });
             }
+            _ => {}
+        }
+    }
+
+    fn answer(&self, answer: PeerAnswer) -> EngineFuture<Result<(), SendError>> {
+        count(&self.counters, &answer);
+        self.asker.send(self.own_shard, answer)
+    }
+}
+
+impl Drop for PeerReply {
+    fn drop(&mut self) {
+        if self.on_unsent.is_some() {
+            drop(self.answer(PeerAnswer::Dropped));
         }
     }
 }
