@@ -121,7 +121,7 @@ const redis = [
      [sum(`increase(${metric("broadgate_adapter_gaps_total")}[5m])`, "instance"), "{{instance}} gaps"]]),
 ];
 
-const sentOn = sum(rate("broadgate_forwarded_requests_sent_total"));
+const sentOn = sum(rate("broadgate_forwarded_requests_sent_total", 'result!~"no_such_node|forged_id|stale_id"'));
 const cluster = [
   panel("Nodes known", "By the node that knows the fewest and the one that knows the most. All three should be one line.",
     [[`min(${metric("broadgate_cluster_nodes")})`, "fewest"], [`max(${metric("broadgate_cluster_nodes")})`, "most"],
