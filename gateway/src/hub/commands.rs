@@ -1,6 +1,6 @@
 //! What clients ask for: `join`, `leave`, `publish`, each answered with one object where an ack is asked for.
 
-use std::{cmp::Reverse, collections::binary_heap::PeekMut, sync::Arc};
+use std::sync::Arc;
 
 use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError};
 use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     HubMessage,
-    client::{NamespaceId, RoomId},
+    client::NamespaceId,
     directory::{Joined, Waiter},
     fanout::Received,
     packets::Answer,
@@ -25,7 +25,7 @@ use crate::{
 
 /// Why a request was refused. The code is stable; the text is for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Refusal {
+pub(super) struct Refusal {
     error: &'static str,
     message: &'static str,
 }
@@ -42,7 +42,7 @@ const fn limit(message: &'static str) -> Refusal {
     Refusal { error: "limit_reached", message }
 }
 
-const UNAVAILABLE: Refusal =
+pub(super) const UNAVAILABLE: Refusal =
     Refusal { error: "adapter_unavailable", message: "the link to the other nodes is down; try again" };
 
 /// Why a publish did not go on to the other nodes. But for `invalid_argument`, members on this node have it.
@@ -68,10 +68,10 @@ const fn refusal_of(error: &PublishError) -> Refusal {
 
 /// Who asks, and how to answer.
 #[derive(Clone, Copy)]
-struct Caller<'a> {
-    session: SessionId,
-    namespace: NamespaceId,
-    ack_id: Option<&'a str>,
+pub(super) struct Caller<'a> {
+    pub(super) session: SessionId,
+    pub(super) namespace: NamespaceId,
+    pub(super) ack_id: Option<&'a str>,
 }
 
 impl Hub {
@@ -166,81 +166,6 @@ impl Hub {
         }
         if matches!(joined, Joined::NewRoom(_)) {
             self.spec.engine.subscribe(self.subscriber, &self.namespace_name(caller.namespace), &room_name);
-        }
-    }
-
-    fn wait_for_subscription(&mut self, io: &EngineIo, namespace: NamespaceId, room: RoomId, waiter: Waiter) {
-        let (session, deadline_ms) = (waiter.session, waiter.deadline_ms);
-        let room = self.directory.room_mut(room);
-        room.waiters.push(waiter);
-        if room.deadline_ms.is_none() {
-            room.deadline_ms = Some(deadline_ms);
-            let name = Arc::clone(&room.name);
-            self.join_deadlines.push(Reverse((deadline_ms, namespace, name)));
-            self.forget_rooms_gone();
-        }
-        if let Some(client) = self.directory.client_mut(session.index) {
-            client.pending_acks += 1;
-        }
-        io.counters().acks_pending.add(1);
-    }
-
-    /// A room that is gone leaves its deadline behind; a client that joins and leaves all the time must not pile them up.
-    fn forget_rooms_gone(&mut self) {
-        const KEPT: usize = 1024;
-        if self.join_deadlines.len() > self.directory.room_count().saturating_mul(2).saturating_add(KEPT) {
-            let directory = &self.directory;
-            self.join_deadlines
-                .retain(|Reverse((_, namespace, name))| directory.find(*namespace, name).is_some());
-        }
-    }
-
-    /// Joins that waited too long are undone and refused.
-    pub(super) fn expire_joins(&mut self, io: &mut EngineIo, now_ms: u64) {
-        let before = self.gauges();
-        while let Some((deadline_ms, namespace, name)) = self.next_due(now_ms) {
-            let Some(id) = self.directory.find(namespace, &name) else { continue };
-            if self.directory.room(id).deadline_ms != Some(deadline_ms) {
-                // Of an earlier room with that name.
-                continue;
-            }
-            let waiters = &mut self.directory.room_mut(id).waiters;
-            let late: Vec<_> = waiters.extract_if(.., |waiter| waiter.deadline_ms <= now_ms).collect();
-            for waiter in late {
-                self.undo_join(io, namespace, &name, waiter);
-            }
-            self.set_next_deadline(namespace, name);
-        }
-        self.update_gauges(io, before);
-    }
-
-    /// Refuses a join, and takes the socket out of the room if it was not a member before. Joins of that socket that
-    /// could have waited longer are refused with it.
-    fn undo_join(&mut self, io: &mut EngineIo, namespace: NamespaceId, name: &str, waiter: Waiter) {
-        let index = waiter.session.index;
-        let left = if waiter.is_new { self.directory.leave(index, namespace, name) } else { None };
-        let left = left.unwrap_or_default();
-        let refused: Vec<_> = std::iter::once(waiter).chain(left.waiters).collect();
-        self.waiters_are_done(io, &refused);
-        io.counters().joins_unavailable.add(refused.len() as u64);
-        for waiter in &refused {
-            let caller = Caller { session: waiter.session, namespace, ack_id: Some(&waiter.ack_id) };
-            self.refuse(io, caller, UNAVAILABLE);
-        }
-        self.room_is_gone(left.gone.as_ref());
-    }
-
-    fn next_due(&mut self, now_ms: u64) -> Option<(u64, NamespaceId, Arc<str>)> {
-        let due = self.join_deadlines.peek_mut().filter(|due| due.0.0 <= now_ms)?;
-        Some(PeekMut::pop(due).0)
-    }
-
-    fn set_next_deadline(&mut self, namespace: NamespaceId, name: Arc<str>) {
-        let Some(id) = self.directory.find(namespace, &name) else { return };
-        let room = self.directory.room_mut(id);
-        room.deadline_ms = room.waiters.first().map(|waiter| waiter.deadline_ms);
-        if let Some(deadline_ms) = room.deadline_ms {
-            self.join_deadlines.push(Reverse((deadline_ms, namespace, name)));
         }
     }
 
@@ -426,7 +351,7 @@ impl Hub {
         Ok(room)
     }
 
-    fn refuse(&self, io: &mut EngineIo, caller: Caller<'_>, refusal: Refusal) {
+    pub(super) fn refuse(&self, io: &mut EngineIo, caller: Caller<'_>, refusal: Refusal) {
         let answer =
             Answer { error: Some(refusal.error), message: Some(refusal.message), ..Answer::default() };
         self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);

@@ -12,6 +12,7 @@ mod policy;
 mod requests;
 mod selection;
 mod shard_hub;
+mod waiting_joins;
 
 pub use policy::Policy;
 pub(crate) use requests::ShardAnswer;

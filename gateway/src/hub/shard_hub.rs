@@ -18,7 +18,7 @@ use super::{
     Policy, ShardRequest,
     client::NamespaceId,
     client_acks::ClientAcks,
-    directory::{Directory, Room, Waiter},
+    directory::{Directory, Room},
     fanout::{self, Place, Received},
     moving::{Moving, Sought},
     packets::{self, Answer},
@@ -297,39 +297,6 @@ impl Hub {
         skipped.extend(skip);
         let place = self.place();
         fanout::deliver(&mut self.directory, io, place, namespace, run, &skipped)
-    }
-
-    /// Joins that waited for this room are answered.
-    fn on_subscribed(&mut self, io: &mut EngineIo, namespace: &str, name: &str) {
-        let Some(namespace) = self.namespace(namespace) else { return };
-        let Some(room) = self.directory.find(namespace, name) else { return };
-        let room = self.directory.room_mut(room);
-        room.subscribed = true;
-        let waiters = std::mem::take(&mut room.waiters);
-        self.answer_waiters(io, namespace, name, &waiters);
-    }
-
-    /// Answers joins that took effect.
-    pub(super) fn answer_waiters(
-        &mut self,
-        io: &mut EngineIo,
-        namespace: NamespaceId,
-        room: &str,
-        waiters: &[Waiter],
-    ) {
-        self.waiters_are_done(io, waiters);
-        io.counters().joins_ok.add(waiters.len() as u64);
-        let answer = Answer { ok: true, room: Some(room), joined: Some(true), ..Answer::default() };
-        for waiter in waiters {
-            self.answer(io, waiter.session, namespace, Some(&waiter.ack_id), &answer);
-        }
-    }
-
-    pub(super) fn waiters_are_done(&mut self, io: &EngineIo, waiters: &[Waiter]) {
-        io.counters().acks_pending.sub(waiters.len() as u64);
-        for waiter in waiters {
-            self.ack_is_done(waiter.session);
-        }
     }
 
     /// Sends an ack, where one was asked for and the socket is still there.
