@@ -49,8 +49,9 @@ pub trait Application: Sized + 'static {
     fn plan(&self, _session: SessionId) -> Option<Vec<u8>> {
         None
     }
-    /// A session of another node is coming, whose plan this is; again where the plan has changed. It takes messages from now on, as far as its gate lets
-    /// them through; [`Self::on_close`] follows where it does not come after all.
+    /// A session of another node is coming, whose plan this is; called again where the plan has changed. It takes
+    /// messages from now on, as far as its gate lets them through; [`Self::on_close`] follows where it does not come
+    /// after all.
     ///
     /// # Errors
     /// The plan can't be read, or not be carried out here.
