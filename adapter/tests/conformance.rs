@@ -17,7 +17,9 @@ use broadgate_adapter::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use support::{Recorder, event, eventually, join, numbered, on_every_driver, redis_server::RedisServer};
+use support::{
+    Recorder, event, eventually, join, numbered, on_every_driver, on_every_engine, redis_server::RedisServer,
+};
 
 const SHARD: SubscriberId = SubscriberId(0);
 const OTHER_SHARD: SubscriberId = SubscriberId(63);
@@ -160,30 +162,6 @@ async fn redis_node(driver: RedisDriver, server: &RedisServer, uid: &str, node_p
     })
     .await;
     Node { engine, recorder }
-}
-
-/// Makes a test of each engine from one function over a cluster.
-macro_rules! on_every_engine {
-    ($($name:ident)+) => {
-        mod memory {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Cluster::memory()).await;
-                }
-            )+
-        }
-        mod on_redis {
-            $(
-                async fn $name(driver: broadgate_adapter::RedisDriver) {
-                    super::$name(super::Cluster::redis(driver).await).await;
-                }
-            )+
-            super::on_every_driver! {
-                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $name)+
-            }
-        }
-    };
 }
 
 on_every_engine! {

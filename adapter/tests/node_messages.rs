@@ -10,7 +10,9 @@ use broadgate_adapter::{
     Request, RequestKind, SendError, Targets, wire::Limits,
 };
 use bytes::Bytes;
-use support::{DEADLINE, Recorder, event, eventually, join, on_every_driver, redis_server::RedisServer};
+use support::{
+    DEADLINE, Recorder, event, eventually, join, on_every_driver, on_every_engine, redis_server::RedisServer,
+};
 
 /// Names of the nodes of a cluster.
 const NAMES: [&str; 5] = ["nodeA", "nodeB", "nodeC", "nodeD", "nodeE"];
@@ -92,30 +94,6 @@ async fn start(config: &RedisConfig) -> Node {
 
 fn limits() -> Limits {
     Limits { max_message_bytes: MAX_MESSAGE_BYTES, ..Limits::default() }
-}
-
-/// Makes a test of each engine from one function over a cluster.
-macro_rules! on_every_engine {
-    ($($name:ident)+) => {
-        mod memory {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Cluster::memory()).await;
-                }
-            )+
-        }
-        mod on_redis {
-            $(
-                async fn $name(driver: broadgate_adapter::RedisDriver) {
-                    super::$name(super::Cluster::redis(driver).await).await;
-                }
-            )+
-            super::on_every_driver! {
-                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $name)+
-            }
-        }
-    };
 }
 
 on_every_engine! {

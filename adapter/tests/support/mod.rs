@@ -174,3 +174,30 @@ macro_rules! on_every_driver {
 }
 #[allow(unused_imports, reason = "each test file uses a part of it")]
 pub(crate) use on_every_driver;
+
+/// Makes a test of each engine from one function over a cluster: the `Cluster` of the file, with its `memory` and `redis`.
+#[allow(unused_macros, reason = "each test file uses a part of it")]
+macro_rules! on_every_engine {
+    ($($name:ident)+) => {
+        mod memory {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(super::Cluster::memory()).await;
+                }
+            )+
+        }
+        mod on_redis {
+            $(
+                async fn $name(driver: broadgate_adapter::RedisDriver) {
+                    super::$name(super::Cluster::redis(driver).await).await;
+                }
+            )+
+            super::support::on_every_driver! {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $name)+
+            }
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub(crate) use on_every_engine;

@@ -1,6 +1,6 @@
 //! The sessions of a shard and the ways to them: what the [`super::Server`] drives and the application sends through.
 
-use std::{rc::Rc, sync::Arc};
+use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use broadgate_protocol::engineio::{Heartbeat, HeartbeatTiming, OpenPacket, Transport};
 use slab::Slab;
@@ -213,6 +213,18 @@ impl EngineIo {
             max_payload_bytes: settings.max_payload_bytes as u64,
         };
         Some((session, packet.encode()))
+    }
+
+    /// Puts the WebSocket of a fresh session into the set; without it, there is no such session.
+    pub(super) fn watch(&mut self, session: SessionId, socket: OwnedFd) -> Option<ConnectionId> {
+        match self.sockets.insert(socket, session.index) {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                tracing::error!(%error, "cannot watch a connection; it is closed");
+                self.sessions.remove(session.index as usize);
+                None
+            }
+        }
     }
 
     /// Puts a session into the table that is on nothing yet.

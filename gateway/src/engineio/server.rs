@@ -152,14 +152,7 @@ impl<A: Application> Server<A> {
             return;
         }
         let Some((session, open)) = self.io.open(Transport::WebSocket, now_ms) else { return };
-        let connection = match self.io.sockets.insert(socket, session.index) {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::error!(%error, "cannot watch a connection; it is closed");
-                self.io.sessions.remove(session.index as usize);
-                return;
-            }
-        };
+        let Some(connection) = self.io.watch(session, socket) else { return };
         if let Some(state) = self.io.session_mut(session) {
             state.carrier = Carrier::WebSocket(connection);
         }

@@ -1,7 +1,7 @@
 //! Sessions on their way between nodes, as the hub sees them: what the other node must have ready, what goes along, and
 //! which broadcasts are still or already this node's to deliver (ARCHITECTURE.md, "Moving a session").
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use broadgate_adapter::Response;
 use broadgate_protocol::socketio::{Assembler, DecodeLimits, Packet, decode, push_packet};
@@ -140,15 +140,7 @@ impl Hub {
     /// Makes the sockets of a session that is coming, in all of their rooms; again where these have changed.
     pub(super) fn arrive(&mut self, io: &EngineIo, session: SessionId, plan: &[u8]) -> Result<(), BadState> {
         let planned: Vec<MovedSocket> = decode_state(plan)?;
-        let limits = &self.spec.limits;
-        let too_much = planned.len() > limits.max_namespaces_per_connection
-            || planned.iter().any(|socket| {
-                let names = socket.rooms.iter().all(|room| room.len() <= limits.max_room_name_bytes);
-                socket.rooms.len() > limits.max_rooms_per_socket || !names
-            });
-        if too_much {
-            return Err(BadState);
-        }
+        self.check_bounds(&planned)?;
         let before = self.gauges();
         if let Some(arrival) = self.arrival_mut(session.index) {
             let known = std::mem::take(&mut arrival.planned);
@@ -172,6 +164,17 @@ impl Hub {
         let moving = self.moving.iter_mut().find(|moving| moving.session == session);
         moving.expect("put in above").arrival = Some(arrival);
         Ok(())
+    }
+
+    /// What another node sends of a session keeps this node's limits, too.
+    fn check_bounds(&self, sockets: &[MovedSocket]) -> Result<(), BadState> {
+        let limits = &self.spec.limits;
+        let is_bounded = |socket: &MovedSocket| {
+            socket.rooms.len() <= limits.max_rooms_per_socket
+                && socket.rooms.iter().all(|room| room.len() <= limits.max_room_name_bytes)
+        };
+        let fits = sockets.len() <= limits.max_namespaces_per_connection && sockets.iter().all(is_bounded);
+        fits.then_some(()).ok_or(BadState)
     }
 
     fn arrive_socket(
@@ -241,6 +244,7 @@ impl Hub {
         now_ms: u64,
     ) -> Result<(), BadState> {
         let MovedClient { session: was, sockets, acks, assembling } = decode_state(state)?;
+        self.check_bounds(&sockets)?;
         let place = self.moving.iter().position(|moving| moving.session == session).ok_or(BadState)?;
         let Arrival { planned, changed } = self.moving.swap_remove(place).arrival.ok_or(BadState)?;
         let before = self.gauges();
@@ -280,10 +284,16 @@ impl Hub {
         let Some(now) = now else { return self.disconnect_quietly(io, session, namespace) };
         let is_changed =
             |room: &str| changed.iter().any(|(changed_in, name)| *changed_in == namespace && **name == *room);
-        for room in now.rooms.iter().filter(|room| !planned.rooms.contains(room) && !is_changed(room)) {
+        // Nearly always.
+        if now.rooms == planned.rooms {
+            return;
+        }
+        let (before, after): (HashSet<_>, HashSet<_>) =
+            (planned.rooms.iter().collect(), now.rooms.iter().collect());
+        for &room in after.difference(&before).filter(|room| !is_changed(room)) {
             self.join_quietly(session.index, namespace, room);
         }
-        for room in planned.rooms.iter().filter(|room| !now.rooms.contains(room) && !is_changed(room)) {
+        for &room in before.difference(&after).filter(|room| !is_changed(room)) {
             let left = self.directory.leave(session.index, namespace, room);
             self.room_is_gone(left.and_then(|left| left.gone).as_ref());
         }

@@ -40,9 +40,9 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 use parking_lot::Mutex;
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::sync::Notify;
 
-use super::{Commands, LinkError, Reply, Timeouts, stream};
+use super::{AbortOnDrop, Commands, LinkError, Reply, Timeouts, stream};
 use crate::redis::endpoint::{Address, Endpoint};
 
 /// More than is ever in flight; beyond it a command fails, and with it the link.
@@ -63,16 +63,7 @@ struct Shared {
     queueing: Mutex<()>,
     confirmations: AtomicU64,
     lost: Arc<Notify>,
-    _connection: Connection,
-}
-
-/// fred's task, which owns the socket. It would outlive whoever asked for the connection.
-struct Connection(AbortHandle);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _connection: AbortOnDrop,
 }
 
 pub(super) async fn connect(
@@ -88,7 +79,7 @@ pub(super) async fn connect(
     // It listens from its first poll on.
     let _not_yet = (&mut connected).now_or_never();
     let task = client.connect();
-    let connection = Connection(task.abort_handle());
+    let connection = AbortOnDrop(task.abort_handle());
     tokio::time::timeout(timeouts.connect, connected).await.map_err(|_| LinkError::Timeout)??;
 
     reader::spawn_in_waker(client.message_rx(), on_message, task.abort_handle());

@@ -10,6 +10,8 @@ mod stream;
 
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
 use super::endpoint::Endpoint;
 pub(crate) use reply::Reply;
 
@@ -21,6 +23,16 @@ pub enum RedisDriver {
     Redis,
     /// The `fred` crate.
     Fred,
+}
+
+/// A driver's task, which owns the socket. It must end with the link: it would outlive whoever asked for the connection,
+/// and what a server that hung sends later would still be delivered, beside what comes on the next link.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// How long one link waits.

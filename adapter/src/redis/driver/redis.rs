@@ -7,9 +7,9 @@ use ::redis::{
     RedisError, Value,
     aio::{MultiplexedConnection, SendError},
 };
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::sync::Notify;
 
-use super::{Commands, LinkError, Reply, Timeouts, stream};
+use super::{AbortOnDrop, Commands, LinkError, Reply, Timeouts, stream};
 use crate::redis::endpoint::Endpoint;
 
 /// See [`super::Link`].
@@ -17,17 +17,7 @@ use crate::redis::endpoint::Endpoint;
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     lost: Arc<Notify>,
-    _reader: Arc<Reader>,
-}
-
-/// The task that reads and writes. It must end with the link: else what a server that hung sends later would still be
-/// delivered, beside what comes on the next link.
-struct Reader(JoinHandle<()>);
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _reader: Arc<AbortOnDrop>,
 }
 
 pub(super) async fn connect(
@@ -56,7 +46,7 @@ pub(super) async fn connect(
         Ok::<_, LinkError>(MultiplexedConnection::new_with_config(&login, stream, config).await?)
     });
     let (connection, reader) = connected.await.map_err(|_| LinkError::Timeout)??;
-    Ok(Link { connection, lost, _reader: Arc::new(Reader(tokio::spawn(reader))) })
+    Ok(Link { connection, lost, _reader: Arc::new(AbortOnDrop(tokio::spawn(reader).abort_handle())) })
 }
 
 fn login(endpoint: &Endpoint) -> RedisConnectionInfo {

@@ -91,9 +91,9 @@ impl Peers {
         self.engine.send(NodeTargets::One(to.as_str()), message.encode(&header))
     }
 
-    /// What a node seals its ids with; `None`: it was not heard of lately.
+    /// What a node seals its ids with; `None`: it was not heard of lately, or does not say.
     pub(super) fn id_key(&self, node: NodeId) -> Option<IdKey> {
-        self.engine.id_key(node.as_str()).map(IdKey)
+        self.engine.id_key(node.as_str()).filter(|key| *key != 0).map(IdKey)
     }
 
     /// To the shard that owns `session`; `asker_shard` is ours.
