@@ -103,6 +103,8 @@ struct Member {
     start: u64,
     id_key: u128,
     heard_ms: u64,
+    /// Since when it could have been heard and was not: the last hello, or the present link.
+    silent_since_ms: u64,
     missed: u8,
 }
 
@@ -129,7 +131,10 @@ impl Membership {
         (self.linked, self.heard_own) = (true, false);
         self.next_hello_ms = Some(now_ms);
         self.last_turn_ms = None;
-        self.members.values_mut().for_each(|member| member.missed = 0);
+        // Nobody could be heard meanwhile, and the others may take a while longer to come back.
+        for member in self.members.values_mut() {
+            (member.missed, member.silent_since_ms) = (0, now_ms);
+        }
     }
 
     /// The link is lost: nobody can be heard, so nobody is lost, until the next [`Membership::linked`].
@@ -170,6 +175,7 @@ impl Membership {
             start: hello.start,
             id_key: hello.id_key,
             heard_ms: now_ms,
+            silent_since_ms: now_ms,
             missed: 0,
         };
         let is_full = self.members.len() >= MAX_NODES;
@@ -210,7 +216,7 @@ impl Membership {
         let actions = &mut self.actions;
         self.members.retain(|node, member| {
             let is_lost =
-                member.missed >= MISSED_TURNS && now_ms.saturating_sub(member.heard_ms) >= silent_ms;
+                member.missed >= MISSED_TURNS && now_ms.saturating_sub(member.silent_since_ms) >= silent_ms;
             if is_lost {
                 actions.push_back(Action::Lost { node: Arc::clone(node) });
             }

@@ -188,6 +188,24 @@ fn the_loss_of_the_own_link_makes_nobody_look_dead() {
 }
 
 #[test]
+fn after_an_outage_turns_that_come_early_give_the_others_no_less_time_to_come_back() {
+    let mut setup = Setup::linked();
+    setup.hear(&hello("other", 1)).expect("it is taken in");
+    setup.membership.unlinked();
+    setup.pass(20 * TURN_MS);
+    setup.membership.linked(setup.now_ms);
+    setup.told();
+    // Whoever comes back asks, and is answered before the next turn is due.
+    for _ in 0..4 {
+        setup.hear(&Hello { asks: true, ..hello("back", 1) }).expect("it is taken in");
+        setup.pass(TURN_MS / 2);
+    }
+    assert_eq!(setup.told(), ["found back"]);
+    setup.pass(2 * TURN_MS);
+    assert!(setup.told().contains(&"lost other".to_owned()), "it had three turns");
+}
+
+#[test]
 fn a_process_that_stood_still_takes_nobody_for_dead() {
     let mut setup = Setup::linked();
     setup.hear(&hello("other", 1)).expect("it is taken in");
