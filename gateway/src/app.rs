@@ -282,6 +282,7 @@ fn build_shard(
         AdapterSettings::Redis(redis) => redis.subscribe_timeout,
     };
     let hub = Hub::new(HubSpec {
+        authenticator: Arc::clone(&node.authenticator),
         node: node_id,
         shard,
         namespaces: settings.namespaces.clone().into(),

@@ -1,6 +1,7 @@
 //! Broadgate: a ready-made real-time gateway. See ARCHITECTURE.md for the map.
 
 pub mod app;
+pub mod auth;
 mod cluster;
 pub mod config;
 mod demo;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::{
+    auth::Authenticator,
     cluster::Gatherer,
     config::Settings,
     engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
@@ -90,6 +91,7 @@ impl ShardSink {
 pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) publish_order: Arc<PublishOrder>,
     /// Messages of other nodes that could not be read.
     pub(crate) malformed_peer_messages: Arc<AtomicU64>,
@@ -119,10 +121,12 @@ impl Node {
         malformed_peer_messages: Arc<AtomicU64>,
     ) -> Self {
         let publish_order = Arc::default();
+        let authenticator = Arc::new(Authenticator::new(&settings.auth));
         let draining = AtomicBool::new(false);
         Self {
             settings,
             engine,
+            authenticator,
             publish_order,
             malformed_peer_messages,
             shards,

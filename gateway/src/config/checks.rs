@@ -7,6 +7,7 @@ use url::Url;
 const MAX_PATH_BYTES: usize = 128;
 const MAX_NAMESPACE_BYTES: usize = 128;
 const MAX_GLOB_BYTES: usize = 256;
+const MAX_CLAIM_BYTES: usize = 128;
 const MAX_PREFIX_BYTES: usize = 64;
 
 /// The path of Engine.IO requests.
@@ -47,6 +48,24 @@ pub(super) fn namespace(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("a name that starts with / and has no , # ? in it, at most {MAX_NAMESPACE_BYTES} bytes"))
+}
+
+/// The name of a cookie or of a key of a query, or nothing: what is a token to HTTP (RFC 9110 section 5.6.2), without
+/// what a query would have to escape.
+pub(super) fn token_name(name: &str) -> Result<(), String> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    if plain && name.len() <= MAX_CLAIM_BYTES {
+        return Ok(());
+    }
+    Err(format!("at most {MAX_CLAIM_BYTES} letters, digits and -._~"))
+}
+
+/// The name of a claim, which may be a URL.
+pub(super) fn claim_name(name: &str) -> Result<(), String> {
+    if !name.is_empty() && name.len() <= MAX_CLAIM_BYTES && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(format!("the name of a claim, of 1 to {MAX_CLAIM_BYTES} bytes"))
 }
 
 /// Compiles the glob of a room rule. `*` also matches `/`: rooms are names, not paths.

@@ -6,6 +6,7 @@
 //!
 //! `sections.rs` says each key once; values, errors, unknown keys, `print-config` and the reference all come from it.
 
+mod auth;
 mod checks;
 mod cross;
 mod error;
@@ -22,6 +23,7 @@ mod values;
 
 use std::path::PathBuf;
 
+pub use auth::{AuthSettings, ClaimNames, IssuerSettings, OnExpiry};
 pub use error::{ConfigError, ConfigErrors};
 pub use secret::Secret;
 pub use settings::{

@@ -8,7 +8,7 @@ use super::{
     error::nearest,
     layers::{self, ENV_PREFIX},
     tree::{Node, Origin, Table, Value},
-    values::{choose, integer, list, mismatch, quoted, quoted_list, text, text_list},
+    values::{boolean, choose, integer, list, mismatch, quoted, quoted_list, text, text_list},
 };
 
 /// A key that was asked for, with its effective value.
@@ -329,14 +329,14 @@ impl<'r> Section<'r> {
         self.optional_text(key, doc, check).map(PathBuf::from)
     }
 
+    /// Yes or no.
+    pub(super) fn switch(&mut self, key: &'static str, doc: &'static str, default: bool) -> bool {
+        self.value(key, doc, default, |value| Some(value.to_string()), boolean)
+    }
+
     /// Yes or no, or left out.
     pub(super) fn optional_switch(&mut self, key: &'static str, doc: &'static str) -> Option<bool> {
-        let parse = |value: &Value| match value {
-            Value::Bool(value) => Ok(Some(*value)),
-            Value::Untyped(text) if text == "true" => Ok(Some(true)),
-            Value::Untyped(text) if text == "false" => Ok(Some(false)),
-            _ => Err(mismatch("true or false", value)),
-        };
+        let parse = |value: &Value| boolean(value).map(Some);
         self.value(key, doc, None, |value| value.map(|value| value.to_string()), parse)
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    checks,
+    auth, checks,
     limits::limits,
     reader::Section,
     redis,
@@ -32,6 +32,7 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
     let engine = root.section("engine", "Engine.IO and HTTP: the transports under Socket.IO.", |section| {
         engine(section, development)
     });
+    let auth = root.section("auth", "Tokens (JWT): who a client is, and what it may.", auth::section);
     let adapter = root.section("adapter", "The way to the other nodes.", adapter);
     let namespaces = namespaces(root);
     let rooms = rooms(root, default_rules(&namespaces, development, example));
@@ -39,7 +40,7 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
         limits(section, engine.max_payload_bytes)
     });
     let log = root.section("log", "What is logged, and how.", log);
-    Settings { development, server, ops, engine, adapter, namespaces, rooms, limits, log }
+    Settings { development, server, ops, engine, auth, adapter, namespaces, rooms, limits, log }
 }
 
 fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {

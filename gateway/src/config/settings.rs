@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use broadgate_adapter::RedisDriver;
 use globset::GlobMatcher;
 
-use super::Secret;
+use super::{AuthSettings, Secret};
 
 /// Everything the node was told.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub ops: OpsSettings,
     /// Engine.IO and HTTP.
     pub engine: EngineSettings,
+    /// Tokens and who signs them.
+    pub auth: AuthSettings,
     /// The way to the other nodes.
     pub adapter: AdapterSettings,
     /// The namespaces that exist, at least one, each once.

@@ -32,6 +32,15 @@ where
     number.ok_or_else(|| mismatch(&format!("an integer from {} to {}", range.start(), range.end()), value))
 }
 
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(value) => Ok(*value),
+        Value::Untyped(text) if text == "true" => Ok(true),
+        Value::Untyped(text) if text == "false" => Ok(false),
+        _ => Err(mismatch("true or false", value)),
+    }
+}
+
 pub(super) fn choose<T: Copy>(value: &Value, choices: &[(&'static str, T)]) -> Result<T, String> {
     let choice = text(value).and_then(|text| choices.iter().find(|(name, _)| *name == text));
     choice.map(|(_, choice)| *choice).ok_or_else(|| {

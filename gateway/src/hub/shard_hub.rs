@@ -24,6 +24,7 @@ use super::{
     packets::{self, Answer},
 };
 use crate::{
+    auth::Authenticator,
     config::{Limits, NamespaceSettings},
     engineio::{
         Application, BadState, CloseReason, Elsewhere, EngineIo, EngineMessage, Gate, Id, NodeId, Peers,
@@ -66,6 +67,8 @@ pub struct PublishDone {
 
 /// What a hub is made from.
 pub struct HubSpec {
+    /// Verifies tokens; the node has one.
+    pub authenticator: Arc<Authenticator>,
     /// The node's name in ids.
     pub node: NodeId,
     /// The shard's number.
