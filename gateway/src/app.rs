@@ -91,7 +91,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let counted = Arc::clone(&node);
     let acceptor =
         tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
-    let ops_server = tokio::spawn(ops::serve(ops, ops::router(Arc::clone(&node))));
+    let ops_server = tokio::spawn(ops::serve(ops, Arc::clone(&node)));
     announce(&settings, node_id, addresses);
 
     tokio::select! {
@@ -337,7 +337,8 @@ fn announce(settings: &Settings, node: NodeId, (public, ops): (SocketAddr, Socke
     tracing::info!(%public, %ops, ?node, shards, adapter, path = settings.engine.path, "listening");
     if settings.development {
         tracing::warn!(
-            "development mode: no config file, so every client may join and publish everywhere. Open http://{public}/ \
+            "development mode: no config file, so every client may join and publish everywhere, and the ops API \
+             needs no key. Open http://{public}/ \
              in a browser; give --config before anyone else can reach this node"
         );
     }

@@ -20,6 +20,7 @@ use crate::{
     config::Settings,
     engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
     hub::{HubMessage, send_broadcast, send_counted},
+    ops::AccessCounters,
     runtime::{Inbox, Places},
     telemetry::ShardCounters,
 };
@@ -100,6 +101,8 @@ pub(crate) struct Node {
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) places: Arc<Places>,
     pub(crate) draining: AtomicBool,
+    /// What was asked of the ops API.
+    pub(crate) ops_access: Arc<AccessCounters>,
 }
 
 /// Why a node should get no new clients.
@@ -134,6 +137,7 @@ impl Node {
             counters,
             places,
             draining,
+            ops_access: Arc::default(),
         }
     }
 

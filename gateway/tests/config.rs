@@ -4,7 +4,8 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate::config::{
-    Access, AdapterSettings, Flags, LogFormat, Secret, Settings, Sources, load, reference, render,
+    Access, AdapterSettings, Flags, LogFormat, OpsScope, Secret, Settings, Sources, load, read_key_file,
+    reference, render,
 };
 
 /// A directory of this test binary, with a file of the given content.
@@ -41,6 +42,7 @@ fn without_a_file_everything_is_open_on_loopback() {
     assert!(settings.development);
     assert_eq!(settings.server.listen, address("127.0.0.1:8080"));
     assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
+    assert!(OpsScope::NAMES.iter().all(|(_, scope)| settings.ops.anonymous.contains(*scope)));
     assert_eq!(settings.engine.cors_origins, ["*"]);
     assert_eq!(settings.namespaces.len(), 1);
     assert_eq!(settings.rooms.len(), 1);
@@ -64,6 +66,7 @@ fn with_an_empty_file_nothing_is_open_and_the_listener_is_public() {
     assert!(!settings.development);
     assert_eq!(settings.server.listen, address("0.0.0.0:8080"));
     assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
+    assert!(!OpsScope::NAMES.iter().any(|(_, scope)| settings.ops.anonymous.contains(*scope)));
     assert!(settings.engine.cors_origins.is_empty());
     assert!(settings.rooms.is_empty());
     assert_eq!(settings.namespaces[0].name, "/");
@@ -326,6 +329,32 @@ const FILE_ERRORS: &[(&str, &str)] = &[
         "c.toml:2: ops.listen: expected another address than server.listen, found 0.0.0.0:8080 for both",
     ),
     (
+        "[ops]\nanonymous = [\"all\"]",
+        "c.toml:2: ops.anonymous: expected \"publish\" or \"read\" or \"control\", found \"all\"",
+    ),
+    ("[[ops.keys]]\nkey = \"0123456789abcdef\"", "c.toml:1: ops.keys[0].name: is missing"),
+    ("[[ops.keys]]\nname = \"a\"", "c.toml:2: ops.keys[0].name: \"a\" has neither `key` nor `key_file`"),
+    (
+        "[[ops.keys]]\nname = \"a\"\nkey = \"tooshort\"",
+        "c.toml:3: ops.keys[0].key: expected 16 to 512 letters, digits and -._~+/, with = at the end only",
+    ),
+    (
+        "[[ops.keys]]\nname = \"a\"\nkey = \"0123456789 abcdef\"",
+        "c.toml:3: ops.keys[0].key: expected 16 to 512 letters, digits and -._~+/, with = at the end only",
+    ),
+    (
+        "[[ops.keys]]\nname = \"a\"\nkey_file = \"/nowhere/key\"",
+        "c.toml:3: ops.keys[0].key_file: \"/nowhere/key\" cannot be opened: No such file or directory (os error 2)",
+    ),
+    (
+        "[[ops.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\n[[ops.keys]]\nname = \"a\"\nkey = \"fedcba9876543210\"",
+        "c.toml:5: ops.keys[1].name: \"a\" is there twice",
+    ),
+    (
+        "[[ops.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nscopes = []",
+        "c.toml:4: ops.keys[0].scopes: expected at least one entry",
+    ),
+    (
         "[log]\nfilter = \"broadgate=loud\"",
         "c.toml:2: log.filter: expected filter directives such as \"info\" or \"info,broadgate=debug\", found \
          \"broadgate=loud\"",
@@ -462,6 +491,41 @@ fn passwords_of_their_own_are_in_no_output_and_may_be_in_files() {
 }
 
 #[test]
+fn a_key_of_the_ops_api_is_in_no_output() {
+    let key = format!("{PASSWORD}-0123456789");
+    let keys = file("ops-keys", &format!("\n{key}\n  {key}2  \n"));
+    let sources = from_toml(
+        "ops-keys.toml",
+        &format!(
+            "[[ops.keys]]\nname = \"a\"\nkey = \"{key}\"\nscopes = [\"read\"]\n\
+             [[ops.keys]]\nname = \"b\"\nkey_file = {keys:?}\n"
+        ),
+    );
+    let settings = load(&sources).unwrap();
+    assert!(settings.ops.keys[0].scopes.contains(OpsScope::Read));
+    assert!(!settings.ops.keys[0].scopes.contains(OpsScope::Publish));
+    assert!(settings.ops.keys[1].scopes.contains(OpsScope::Control), "all unless set");
+    let read: Vec<_> = read_key_file(&keys).unwrap();
+    assert_eq!(read, [Secret::new(&*key), Secret::new(format!("{key}2"))]);
+    assert!(!format!("{settings:?}").contains(PASSWORD));
+    let printed = render(&sources).unwrap();
+    assert!(printed.contains("key = \"***\"  # "), "{printed}");
+    assert!(printed.contains(&format!("key_file = {keys:?}")), "{printed}");
+    assert!(!printed.contains(PASSWORD));
+
+    let bad = file("bad-ops-keys", &format!("{key}\n{PASSWORD} {PASSWORD}\n"));
+    for content in [
+        format!("[[ops.keys]]\nname = \"a\"\nkey = \"{PASSWORD}\""),
+        format!("[[ops.keys]]\nname = \"a\"\nkey = [\"{key}\"]"),
+        format!("[[ops.keys]]\nname = \"a\"\nkey_file = {bad:?}"),
+        format!("[[ops.keys]]\nname = \"a\"\nkey = \"{key}\"\nkey_file = {keys:?}"),
+    ] {
+        let found = errors(&from_toml("ops-key.toml", &content)).join("\n");
+        assert!(!found.contains(PASSWORD), "{content}\n{found}");
+    }
+}
+
+#[test]
 fn a_password_is_in_no_error() {
     let faulty = [
         format!("[adapter.redis]\nurl = \"redis-sentinel://:{PASSWORD}@h\""),
@@ -528,7 +592,7 @@ fn the_reference_file_is_up_to_date_and_means_the_defaults() {
 fn the_commented_parts_of_the_reference_are_valid_too() {
     let keys =
         reference().lines().filter_map(|line| line.strip_prefix("# ")).fold(String::new(), |keys, line| {
-            let is_example = line.starts_with("[[")
+            let is_example = line == "[[rooms]]"
                 || ["namespace =", "match =", "join =", "publish ="].iter().any(|key| line.starts_with(key));
             if is_example { keys + line + "\n" } else { keys }
         });

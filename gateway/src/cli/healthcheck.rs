@@ -15,7 +15,7 @@ pub(crate) struct HealthcheckArgs {
 }
 
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<String> {
-    let response = http::request(&args.ops, "/readyz", None)?;
+    let response = http::request(&args.ops, "/readyz", None, None)?;
     if response.status != 200 {
         bail!("not ready: {} {}", response.status, response.body);
     }

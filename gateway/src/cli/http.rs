@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use broadgate::config::Secret;
 use url::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,21 +19,26 @@ pub(super) struct Response {
     pub(super) body: String,
 }
 
-/// `body` as JSON makes it a POST.
-pub(super) fn request(base: &str, path: &str, body: Option<&str>) -> anyhow::Result<Response> {
+/// `body` as JSON makes it a POST; `key` is the bearer's.
+pub(super) fn request(
+    base: &str,
+    path: &str,
+    body: Option<&str>,
+    key: Option<&Secret>,
+) -> anyhow::Result<Response> {
     let url = Url::parse(base).with_context(|| format!("{base:?} is not a URL"))?;
     ensure!(url.scheme() == "http", "{base}: expected http://host:port; the ops listener speaks plain HTTP");
     ensure!(matches!(url.path(), "" | "/"), "{base}: expected http://host:port without a path");
     let host = url.host_str().with_context(|| format!("{base}: has no host"))?;
 
-    let mut text = String::new();
-    match body {
-        None => text.push_str(&format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")),
-        Some(body) => text.push_str(&format!(
-            "POST {path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+    let key = key.map_or_else(String::new, |key| format!("Authorization: Bearer {}\r\n", key.expose()));
+    let text = match body {
+        None => format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{key}\r\n"),
+        Some(body) => format!(
+            "POST {path} HTTP/1.0\r\nHost: {host}\r\n{key}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        )),
-    }
+        ),
+    };
     // HTTP/1.0: the answer comes whole and ends with the connection, so there are no chunks to put together.
     let answer = exchange(&url, text.as_bytes()).with_context(|| format!("no answer from {base}"))?;
     parse(&answer).with_context(|| format!("{base} does not answer in HTTP"))

@@ -4,6 +4,7 @@ mod config;
 mod healthcheck;
 mod http;
 mod logging;
+mod ops_key;
 mod publish;
 
 use std::{

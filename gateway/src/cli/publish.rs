@@ -6,11 +6,12 @@ use broadgate_adapter::{Broadcast, EventPacket, Flags, emitter};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{DEFAULT_OPS_URL, http};
+use super::{DEFAULT_OPS_URL, http, ops_key::OpsKeyArgs};
 
 const EXAMPLES: &str = "\
 Examples:
   broadgate publish --room news headline '{\"title\":\"hi\"}'
+  broadgate publish --key-file /run/secrets/ops-key --room news headline
   broadgate publish --redis redis://127.0.0.1:6379 --room news --room sport score 2 1
   broadgate publish --all --namespace /chat --except staff closing 'in five minutes'
 
@@ -23,6 +24,8 @@ pub(crate) struct PublishArgs {
     /// Publish through the ops address of a node
     #[arg(long, value_name = "URL", default_value = DEFAULT_OPS_URL)]
     ops: String,
+    #[command(flatten)]
+    bearer: OpsKeyArgs,
     /// Publish through Redis instead, to all nodes and Node.js servers of the cluster
     #[arg(long, value_name = "URL", conflicts_with = "ops")]
     redis: Option<Secret>,
@@ -70,7 +73,8 @@ fn through_node(args: &PublishArgs, values: &[Value]) -> anyhow::Result<String> 
         "event": args.event,
         "args": values,
     });
-    let response = http::request(&args.ops, "/api/v1/publish", Some(&body.to_string()))?;
+    let response =
+        http::request(&args.ops, "/api/v1/publish", Some(&body.to_string()), args.bearer.key()?.as_ref())?;
     if !(200..300).contains(&response.status) {
         bail!("{} refused it: {} {}", args.ops, response.status, response.body);
     }

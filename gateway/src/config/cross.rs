@@ -1,7 +1,7 @@
 //! What values must be to each other. Runs when each of them is right alone.
 
 use super::{
-    ConfigError,
+    ConfigError, ops,
     reader::Reader,
     redis,
     settings::{AdapterSettings, RedisMode, Settings},
@@ -53,4 +53,5 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
         }
     }
     reader.errors.extend(errors);
+    ops::check(&settings.ops, reader);
 }

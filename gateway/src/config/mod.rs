@@ -12,6 +12,7 @@ mod cross;
 mod error;
 mod layers;
 mod limits;
+mod ops;
 mod reader;
 mod redis;
 mod render;
@@ -25,11 +26,11 @@ use std::path::PathBuf;
 
 pub use auth::{AuthSettings, ClaimNames, IssuerSettings, OnExpiry};
 pub use error::{ConfigError, ConfigErrors};
+pub use ops::{OpsKey, OpsKeySource, OpsScope, OpsScopes, OpsSettings, key_text, read_key_file};
 pub use secret::Secret;
 pub use settings::{
-    Access, AdapterSettings, EngineSettings, Limits, LogFormat, LogSettings, NamespaceSettings, OpsSettings,
-    RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings, ServerSettings,
-    Settings,
+    Access, AdapterSettings, EngineSettings, Limits, LogFormat, LogSettings, NamespaceSettings, RedisLogin,
+    RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings, ServerSettings, Settings,
 };
 
 use reader::{Reader, Section};

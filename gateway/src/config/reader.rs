@@ -1,7 +1,12 @@
 //! Takes typed values out of the merged tree. Whoever asks for a key says its name, what it means, what is allowed and
 //! the default, once; from that come the value, the errors, the list of known keys and the printed configuration.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     ConfigError, Secret,
@@ -264,12 +269,35 @@ impl<'r> Section<'r> {
         self.value(key, doc, default, show, |value| choose(value, choices))
     }
 
-    /// A list of a few words, at least one, each once.
+    /// A list of a few words, at least one, each once; all of them unless set.
     pub(super) fn choices<T: Copy + PartialEq>(
         &mut self,
         key: &'static str,
         doc: &'static str,
         choices: &[(&'static str, T)],
+    ) -> Vec<T> {
+        let all = choices.iter().map(|(_, choice)| *choice).collect();
+        self.some_of(key, doc, choices, all, 1)
+    }
+
+    /// A list of a few words, each once, or of none.
+    pub(super) fn choices_or<T: Copy + PartialEq>(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        choices: &[(&'static str, T)],
+        default: Vec<T>,
+    ) -> Vec<T> {
+        self.some_of(key, doc, choices, default, 0)
+    }
+
+    fn some_of<T: Copy + PartialEq>(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        choices: &[(&'static str, T)],
+        default: Vec<T>,
+        least: usize,
     ) -> Vec<T> {
         let names = |values: &Vec<T>| {
             let name = |value| {
@@ -287,9 +315,9 @@ impl<'r> Section<'r> {
                 }
                 values.push(choice);
             }
-            if values.is_empty() { Err("expected at least one entry".to_owned()) } else { Ok(values) }
+            if values.len() < least { Err("expected at least one entry".to_owned()) } else { Ok(values) }
         };
-        self.value(key, doc, choices.iter().map(|(_, choice)| *choice).collect(), names, parse)
+        self.value(key, doc, default, names, parse)
     }
 
     /// Text that `check` accepts or gives what it expected instead.
@@ -332,6 +360,22 @@ impl<'r> Section<'r> {
     /// Yes or no.
     pub(super) fn switch(&mut self, key: &'static str, doc: &'static str, default: bool) -> bool {
         self.value(key, doc, default, |value| Some(value.to_string()), boolean)
+    }
+
+    /// The name of a file that `check` reads and accepts; its message names the file and says nothing of a secret in it.
+    pub(super) fn optional_checked_path(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        check: impl Fn(&Path) -> Result<(), String>,
+    ) -> Option<PathBuf> {
+        let parse = |value: &Value| {
+            let path = text(value).ok_or_else(|| mismatch("a string", value))?;
+            check(path.as_ref())?;
+            Ok(Some(PathBuf::from(path)))
+        };
+        let show = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.to_string_lossy()));
+        self.value(key, doc, None, show, parse)
     }
 
     /// Yes or no, or left out.

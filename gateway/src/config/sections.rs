@@ -9,11 +9,12 @@ use std::{
 use super::{
     auth, checks,
     limits::limits,
+    ops,
     reader::Section,
     redis,
     settings::{
-        Access, AdapterSettings, EngineSettings, LogFormat, LogSettings, NamespaceSettings, OpsSettings,
-        RoomRule, ServerSettings, Settings,
+        Access, AdapterSettings, EngineSettings, LogFormat, LogSettings, NamespaceSettings, RoomRule,
+        ServerSettings, Settings,
     },
     tree::{Node, Origin, texts_table},
 };
@@ -28,7 +29,9 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
     let server = root.section("server", "The public listener and the threads behind it.", |section| {
         server(section, development)
     });
-    let ops = root.section("ops", "The listener for operators. Keep it off the public network.", ops);
+    let ops = root.section("ops", "The listener for operators. Keep it off the public network.", |section| {
+        ops::section(section, development, example)
+    });
     let engine = root.section("engine", "Engine.IO and HTTP: the transports under Socket.IO.", |section| {
         engine(section, development)
     });
@@ -65,13 +68,6 @@ fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {
         10_000,
     );
     ServerSettings { listen, shards, shutdown_timeout }
-}
-
-fn ops(section: &mut Section<'_>) -> OpsSettings {
-    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
-    OpsSettings {
-        listen: section.address("listen", "Address of metrics, health and the publish API.", default),
-    }
 }
 
 #[derive(Clone, Copy, PartialEq)]

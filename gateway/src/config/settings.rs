@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use broadgate_adapter::RedisDriver;
 use globset::GlobMatcher;
 
-use super::{AuthSettings, Secret};
+use super::{AuthSettings, OpsSettings, Secret};
 
 /// Everything the node was told.
 #[derive(Debug, Clone)]
@@ -42,13 +42,6 @@ pub struct ServerSettings {
     pub shards: usize,
     /// How long SIGTERM may take from signal to exit.
     pub shutdown_timeout: Duration,
-}
-
-/// `[ops]`
-#[derive(Debug, Clone)]
-pub struct OpsSettings {
-    /// Address of metrics, health and the publish API.
-    pub listen: SocketAddr,
 }
 
 /// `[engine]`

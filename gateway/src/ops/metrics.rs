@@ -24,6 +24,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(request_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    families.extend(ops_families(node));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
 }
@@ -265,6 +266,24 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
     ]
 }
 
+/// What the ops API was asked for.
+fn ops_families(node: &Node) -> [MetricFamily; 2] {
+    let requests = counter(
+        "broadgate_ops_requests_total",
+        "Requests of the ops API, by the scope that they need and whether they may.",
+    );
+    let mut encoded = described(requests);
+    let samples = node.ops_access.requests();
+    encoded
+        .set_metric(samples.map(|(values, count)| two_labels(["scope", "result"], values, count)).collect());
+    let reloads = labelled(
+        "broadgate_ops_key_reloads_total",
+        "Files of ops keys that have changed (ok), and looks at one that can't be used (failed).",
+        "result",
+    );
+    [encoded, encode(reloads, &node.ops_access.reloads())]
+}
+
 /// Empty where the system has no `/proc`.
 fn process_families() -> Vec<MetricFamily> {
     let Ok(usage) = ProcessUsage::read() else { return Vec::new() };
@@ -303,6 +322,13 @@ fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
 }
 
 fn encode_values<'a>(family: Family, samples: impl IntoIterator<Item = (&'a str, f64)>) -> MetricFamily {
+    let mut encoded = described(family);
+    encoded.set_metric(samples.into_iter().map(|(label, value)| metric(family, label, value)).collect());
+    encoded
+}
+
+/// A family without samples yet.
+fn described(family: Family) -> MetricFamily {
     let mut encoded = MetricFamily::default();
     encoded.set_name(family.name.to_owned());
     encoded.set_help(family.help.to_owned());
@@ -310,17 +336,13 @@ fn encode_values<'a>(family: Family, samples: impl IntoIterator<Item = (&'a str,
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
     });
-    encoded.set_metric(samples.into_iter().map(|(label, value)| metric(family, label, value)).collect());
     encoded
 }
 
 fn metric(family: Family, label_value: &str, value: f64) -> Metric {
     let mut metric = Metric::default();
     if !family.label.is_empty() {
-        let mut label = LabelPair::default();
-        label.set_name(family.label.to_owned());
-        label.set_value(label_value.to_owned());
-        metric.set_label(vec![label]);
+        metric.set_label(vec![label(family.label, label_value)]);
     }
     match family.kind {
         Kind::Counter => {
@@ -335,4 +357,21 @@ fn metric(family: Family, label_value: &str, value: f64) -> Metric {
         }
     }
     metric
+}
+
+/// A counter's sample with two labels.
+fn two_labels(names: [&str; 2], values: [&str; 2], count: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(count as f64);
+    let mut metric = Metric::default();
+    metric.set_label(names.iter().zip(values).map(|(name, value)| label(name, value)).collect());
+    metric.set_counter(counter);
+    metric
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut label = LabelPair::default();
+    label.set_name(name.to_owned());
+    label.set_value(value.to_owned());
+    label
 }

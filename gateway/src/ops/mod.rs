@@ -1,5 +1,7 @@
 //! The listener for operators: metrics, health, publishing, the nodes and the sockets of the cluster over HTTP.
 
+mod access;
+mod keys;
 mod metrics;
 mod nodes;
 mod publish;
@@ -12,6 +14,7 @@ use axum::{
     body::Body,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
+    middleware,
     response::IntoResponse,
     routing::{get, post},
 };
@@ -22,7 +25,13 @@ use tokio::{
 };
 use tower::ServiceExt;
 
+pub(crate) use access::AccessCounters;
+
+use access::{Access, OpsPeer};
+use keys::KeyRing;
+
 use crate::{
+    config::OpsScope,
     net::{self, http::HttpSettings},
     node::{Node, NotReady},
 };
@@ -33,20 +42,33 @@ const MAX_CONNECTIONS: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the ops listener until the future is dropped.
-pub(crate) async fn serve(listener: TcpListener, router: Router) {
+pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
+    let (settings, counters) = (&node.settings.ops, &node.ops_access);
+    let keys = Arc::new(KeyRing::new(settings));
+    let watching = keys::watch_key_files(settings.keys.clone(), Arc::clone(&keys), Arc::clone(counters));
+    let access = Access::new(settings.anonymous, keys, Arc::clone(counters));
+    let router = router(Arc::clone(&node), &Arc::new(access));
+    tokio::select! {
+        () = accept(listener, router) => {}
+        () = watching => {}
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let never = watch::Sender::new(false);
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
-        let Ok(stream) = accepted else {
+        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let (router, stopping) = (router.clone(), never.subscribe());
         tokio::spawn(async move {
             let settings = HttpSettings { header_timeout: HEADER_TIMEOUT };
-            net::http::serve(stream, settings, stopping, |request| {
+            net::http::serve(stream, settings, stopping, |mut request| {
+                request.extensions_mut().insert(OpsPeer(peer));
                 let answer = router.clone().oneshot(request.map(Body::new));
                 async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
             })
@@ -56,19 +78,28 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-/// Everything under the ops listener.
-pub(crate) fn router(node: Arc<Node>) -> Router {
+/// Everything under the ops listener. Metrics and health need no key: they hold no secrets, and probes have none.
+fn router(node: Arc<Node>, access: &Arc<Access>) -> Router {
     let max_body_bytes = node.settings.engine.max_payload_bytes;
+    let needs = |scope| middleware::from_fn_with_state((Arc::clone(access), scope), access::require);
+    let publish =
+        Router::new().route("/api/v1/publish", post(publish::publish)).route_layer(needs(OpsScope::Publish));
+    let read = Router::new()
+        .route("/api/v1/nodes", get(nodes::list))
+        .route("/api/v1/sockets", get(sockets::fetch))
+        .route_layer(needs(OpsScope::Read));
+    let control = Router::new()
+        .route("/api/v1/sockets/join", post(sockets::join))
+        .route("/api/v1/sockets/leave", post(sockets::leave))
+        .route("/api/v1/sockets/disconnect", post(sockets::disconnect))
+        .route_layer(needs(OpsScope::Control));
     Router::new()
         .route("/metrics", get(metrics_page))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .route("/api/v1/publish", post(publish::publish))
-        .route("/api/v1/nodes", get(nodes::list))
-        .route("/api/v1/sockets", get(sockets::fetch))
-        .route("/api/v1/sockets/join", post(sockets::join))
-        .route("/api/v1/sockets/leave", post(sockets::leave))
-        .route("/api/v1/sockets/disconnect", post(sockets::disconnect))
+        .merge(publish)
+        .merge(read)
+        .merge(control)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .with_state(node)
 }

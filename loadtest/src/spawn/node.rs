@@ -103,6 +103,7 @@ shards = 1
 
 [ops]
 listen = "{ops}"
+anonymous = ["publish", "read", "control"]
 
 [adapter]
 kind = "redis"

@@ -12,18 +12,22 @@ import { Process, freePort, run } from "./processes.mjs";
 export const OPEN_ROOMS = (namespace = "/") =>
   `[[rooms]]\nnamespace = "${namespace}"\nmatch = "*"\njoin = "anyone"\npublish = "anyone"\n`;
 
+/** What nodes of tests have unless their configuration is about it: an ops API that needs no key. */
+const ENVIRONMENT = { BROADGATE__OPS__ANONYMOUS: "publish,read,control" };
+
 /**
  * Starts a node and waits until it is ready. `redis` is what `startRedis` returned; without `config` (TOML text) it
- * runs in development mode; `port` and `opsPort` to come back where an earlier node was.
+ * runs in development mode; `port` and `opsPort` to come back where an earlier node was; `environment` in
+ * place of what nodes of tests have.
  */
-export async function startGateway(t, { redis, config, port, opsPort } = {}) {
+export async function startGateway(t, { redis, config, port, opsPort, environment = ENVIRONMENT } = {}) {
   port ??= await freePort();
   opsPort ??= await freePort();
   const args = ["serve", "--listen", `127.0.0.1:${port}`, "--ops-listen", `127.0.0.1:${opsPort}`];
   if (redis) args.push("--redis", redis.url);
   if (config !== undefined) args.push("--config", await writeConfig(t, config));
 
-  const child = new Process(await binary(), args);
+  const child = new Process(await binary(), args, { env: { ...process.env, ...environment } });
   const gateway = new Gateway(child, port, opsPort);
   atEnd(t, async () => {
     if (!child.exit) await gateway.stop();
