@@ -49,6 +49,9 @@ pub(crate) struct Counters {
     pub(crate) responses_received: Figure,
     pub(crate) responses_truncated: Figure,
     pub(crate) responses_failed: Figure,
+    pub(crate) revocations_received: Figure,
+    pub(crate) revocations_not_kept: Figure,
+    pub(crate) revocations_dropped: Figure,
 }
 
 impl Counters {
@@ -76,6 +79,9 @@ impl Counters {
             responses_received_total: self.responses_received.get(),
             responses_truncated_total: self.responses_truncated.get(),
             responses_failed_total: self.responses_failed.get(),
+            revocations_received_total: self.revocations_received.get(),
+            revocations_not_kept_total: self.revocations_not_kept.get(),
+            revocations_dropped_total: self.revocations_dropped.get(),
             ..EngineMetrics::default()
         }
     }

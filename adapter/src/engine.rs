@@ -1,11 +1,12 @@
 //! The trait that every engine implements, and the values that cross it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    Answers, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, SendError,
+    Answers, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, RevocationChange,
+    SendError,
 };
 
 /// One Socket.IO event as every transport and every wire format can be made from it.
@@ -71,6 +72,9 @@ pub enum Event {
         /// The room.
         room: Arc<str>,
     },
+    /// A node or a backend has tokens refused, or refused no more. On each new link all that is in force is told again,
+    /// so that what was missed is known; who takes it must not mind to hear it twice.
+    Revocation(RevocationChange),
     /// Another node is there. Node.js servers are not told of.
     NodeFound {
         /// Its name.
@@ -119,6 +123,9 @@ pub enum PublishError {
     Invalid(String),
 }
 
+/// How long a node's number of connections of a user counts, unless it is told again.
+pub const USER_COUNT_LIFETIME: Duration = Duration::from_secs(3600);
+
 /// Future of an engine's answer; boxed because the engine is chosen at start.
 pub type EngineFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -137,6 +144,11 @@ pub struct EngineMetrics {
     /// 1 from the first time that the node's hello came back, so that every node that was there knows it (always for the
     /// memory engine).
     pub announced: u64,
+    /// How long ago the node said what is the newest to have come back to it through the server, in microseconds; since
+    /// the start where nothing has. 0 for the memory engine.
+    pub probe_age_us: u64,
+    /// How long that took, there and back, in microseconds; 0 before the first.
+    pub probe_round_trip_us: u64,
     /// Nodes that are known, with this one.
     pub nodes: u64,
     /// Rooms and patterns that are wanted.
@@ -189,6 +201,15 @@ pub struct EngineMetrics {
     pub responses_truncated_total: u64,
     /// Answers to others that could not be sent.
     pub responses_failed_total: u64,
+    /// 1 while the server lets this node use no keys, so that revocations are not kept and connections of a user are
+    /// counted on this node alone.
+    pub keys_denied: u64,
+    /// Revocations that were told, and those that were lifted.
+    pub revocations_received_total: u64,
+    /// Of these, and of this node's own, those that could not be kept for nodes that start later.
+    pub revocations_not_kept_total: u64,
+    /// Revocations that were kept and made room for others before their end.
+    pub revocations_dropped_total: u64,
 }
 
 /// Fan-out between nodes. All calls return at once; none blocks the shard that makes it.
@@ -217,6 +238,21 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Ends the interest. The engine may keep the subscription for a while, so that a flapping room costs nothing.
     fn unsubscribe(&self, subscriber: SubscriberId, namespace: &Arc<str>, room: &Arc<str>);
+
+    /// Has tokens refused on all nodes, or refused no more: every node, this one included, is told by
+    /// [`Event::Revocation`], and nodes that start later are told, too. An error means that nobody may have been told.
+    fn revoke(&self, change: RevocationChange) -> EngineFuture<Result<(), PublishError>>;
+
+    /// Tells the other nodes how many connections of a user this node has, and counts those of all nodes that are alive,
+    /// this one included. Calls take effect in their order: the number is queued before the call returns. What is told
+    /// holds for [`USER_COUNT_LIFETIME`]. On an error nothing is known of the others.
+    fn count_user(&self, user: &Arc<str>, own: u32) -> EngineFuture<Result<u64, PublishError>>;
+
+    /// The same, where nobody wants to know the sum.
+    ///
+    /// # Errors
+    /// It could not be queued, and is to be told again.
+    fn tell_user_count(&self, user: &Arc<str>, own: u32) -> Result<(), PublishError>;
 
     /// This node's name.
     fn name(&self) -> &str;

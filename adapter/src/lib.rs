@@ -14,6 +14,8 @@
 //! | [`redis`] | nodes over Redis pub/sub, together with Node.js servers and emitters | engine, I/O |
 //! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
 //! | [`membership`] | which other nodes there are | pure state machine |
+//! | [`probe`] | whether messages get through, and how fast | pure state machine |
+//! | [`revocation`] | tokens that count no more | pure state machine |
 //! | [`requests`] | this node's requests that wait for answers | pure state machine |
 //! | [`wire`] | channels, the msgpack tuple, the plain JSON form, python-socketio's channel, requests, answers and notices (wire.md 3.1 and 4) | pure codec |
 //! | [`emitter`] | publishing without being a node | pure, and one call with I/O |
@@ -31,15 +33,18 @@ pub mod interest;
 pub mod membership;
 pub mod memory;
 mod nodes;
+pub mod probe;
 pub mod redis;
 pub mod requests;
+pub mod revocation;
 pub mod wire;
 
 pub use cluster::{Answers, Request, RequestError, RequestKind, Responder, Response, SocketDetails, Targets};
 pub use engine::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, PublishError,
-    SubscriberId,
+    SubscriberId, USER_COUNT_LIFETIME,
 };
 pub use memory::{MemoryBus, MemoryEngine};
 pub use nodes::{MAX_NODE_NAME_BYTES, NodeInfo, NodeTargets, Origin, SendError, is_node_name};
 pub use redis::{RedisConfig, RedisDriver, RedisEngine, StartError};
+pub use revocation::{Revocation, RevocationChange, RevocationSubject, Revocations};

@@ -40,6 +40,8 @@ pub struct Hello {
     pub id_key: u128,
     /// Are the others to say hello, too? Whoever is new asks.
     pub asks: bool,
+    /// Counts the hellos of this process, so that it knows which of them came back; 0 where it does not say.
+    pub number: u64,
 }
 
 /// Without the key.
@@ -109,7 +111,7 @@ struct Member {
 }
 
 impl Membership {
-    /// Knows nobody. `interval_ms` is the length of a turn. The hello's `asks` is set as needed.
+    /// Knows nobody. `interval_ms` is the length of a turn. The hello's `asks` and `number` are set as needed.
     #[must_use]
     pub fn new(own: Hello, interval_ms: u64) -> Self {
         Self {
@@ -254,6 +256,7 @@ impl Membership {
         };
         self.next_hello_ms = Some(now_ms + wait_ms);
         self.last_hello_ms = Some(now_ms);
+        self.own.number += 1;
         Some(Action::Say(Hello { asks: !self.heard_own, ..self.own.clone() }))
     }
 

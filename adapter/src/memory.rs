@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeInfo, NodeTargets, Origin,
-    PublishError, Request, RequestError, Responder, SendError, SubscriberId,
+    PublishError, Request, RequestError, Responder, RevocationChange, Revocations, SendError, SubscriberId,
     counters::Counters,
     requests::PendingRequests,
     wire::{self, Limits},
@@ -41,6 +41,15 @@ pub struct MemoryBus {
     nodes: Arc<RwLock<Arc<[Arc<Node>]>>>,
     // Held while one message goes to the other nodes. A sink may publish.
     order: Arc<ReentrantMutex<()>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What Redis keeps for the nodes of a cluster.
+#[derive(Default)]
+struct Kept {
+    revocations: Revocations,
+    /// Connections of each user, by the name of the node.
+    user_counts: HashMap<Arc<str>, HashMap<Arc<str>, u32>>,
 }
 
 struct Node {
@@ -85,6 +94,15 @@ impl MemoryBus {
     }
 }
 
+impl Kept {
+    fn forget_node(&mut self, name: &str) {
+        self.user_counts.retain(|_, of_nodes| {
+            of_nodes.remove(name);
+            !of_nodes.is_empty()
+        });
+    }
+}
+
 impl MemoryEngine {
     /// Joins the bus as the node `name`. What other engines of the bus publish goes to `sink`.
     pub fn start(bus: &MemoryBus, name: &str, sink: Arc<dyn EventSink>) -> Arc<Self> {
@@ -101,6 +119,10 @@ impl MemoryEngine {
         for other in others.iter() {
             other.sink.deliver(Event::NodeFound { node: node.name.clone() });
             node.sink.deliver(Event::NodeFound { node: other.name.clone() });
+        }
+        let in_force: Vec<_> = bus.kept.lock().revocations.iter().cloned().collect();
+        for revocation in in_force {
+            node.sink.deliver(Event::Revocation(RevocationChange::Revoke(revocation)));
         }
         Arc::new(Self { bus: bus.clone(), node, running: AtomicBool::new(true) })
     }
@@ -247,6 +269,45 @@ impl Engine for MemoryEngine {
         }
     }
 
+    fn revoke(&self, change: RevocationChange) -> EngineFuture<Result<(), PublishError>> {
+        if !self.running.load(Ordering::Acquire) {
+            return Box::pin(ready(Err(PublishError::LinkDown)));
+        }
+        let _one_at_a_time = self.bus.order.lock();
+        self.bus.kept.lock().revocations.change(&change, unix_now_s());
+        let nodes = Arc::clone(&self.bus.nodes.read());
+        for node in nodes.iter() {
+            node.counters.revocations_received.increment();
+            node.sink.deliver(Event::Revocation(change.clone()));
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn count_user(&self, user: &Arc<str>, own: u32) -> EngineFuture<Result<u64, PublishError>> {
+        let counted = self.tell_user_count(user, own).map(|()| {
+            let kept = self.bus.kept.lock();
+            let of_nodes = kept.user_counts.get(user).into_iter().flat_map(HashMap::values);
+            of_nodes.map(|&connections| u64::from(connections)).sum()
+        });
+        Box::pin(ready(counted))
+    }
+
+    fn tell_user_count(&self, user: &Arc<str>, own: u32) -> Result<(), PublishError> {
+        if !self.running.load(Ordering::Acquire) {
+            return Err(PublishError::LinkDown);
+        }
+        let mut kept = self.bus.kept.lock();
+        let of_nodes = kept.user_counts.entry(Arc::clone(user)).or_default();
+        match own {
+            0 => of_nodes.remove(&self.node.name),
+            _ => of_nodes.insert(Arc::clone(&self.node.name), own),
+        };
+        if of_nodes.is_empty() {
+            kept.user_counts.remove(user);
+        }
+        Ok(())
+    }
+
     fn name(&self) -> &str {
         &self.node.name
     }
@@ -285,6 +346,7 @@ impl Engine for MemoryEngine {
         if self.running.swap(false, Ordering::AcqRel) {
             let _one_at_a_time = self.bus.order.lock();
             self.bus.change(|nodes| nodes.retain(|node| !Arc::ptr_eq(node, &self.node)));
+            self.bus.kept.lock().forget_node(&self.node.name);
             let others = Arc::clone(&self.bus.nodes.read());
             for other in others.iter() {
                 other.sink.deliver(Event::NodeLost { node: self.node.name.clone() });
@@ -292,4 +354,9 @@ impl Engine for MemoryEngine {
         }
         Box::pin(ready(()))
     }
+}
+
+/// Seconds since 1970; a clock before gives 0.
+fn unix_now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

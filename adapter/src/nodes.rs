@@ -7,14 +7,18 @@ use crate::PublishError;
 /// A node's name is no longer than this.
 pub const MAX_NODE_NAME_BYTES: usize = 32;
 
+/// The place of a node's name in the channel of revocations, which so can't be one.
+pub(crate) const REVOCATIONS: &str = "revocations";
+
 /// Can this be a node's name? 1 to [`MAX_NODE_NAME_BYTES`] letters, digits, `-` or `_`, so that it is safe in a
-/// channel's name, and no emitter's.
+/// channel's name, and neither an emitter's nor that of another channel.
 #[must_use]
 pub fn is_node_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=MAX_NODE_NAME_BYTES).contains(&name.len())
         && name.bytes().all(is_plain)
         && name != crate::emitter::EMITTER_UID
+        && name != REVOCATIONS
 }
 
 /// Who gets a message.
@@ -126,6 +130,7 @@ mod tests {
             (&"x".repeat(32), true),
             ("", false),
             ("emitter", false),
+            ("revocations", false),
             ("a#b", false),
             ("a b", false),
             ("é", false),

@@ -158,7 +158,7 @@ async fn redis_node(driver: RedisDriver, server: &RedisServer, uid: &str, node_p
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("the links of a node", || {
         let metrics = engine.metrics();
-        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 7
+        metrics.publish_link_up == 1 && metrics.subscriptions_confirmed == 8
     })
     .await;
     Node { engine, recorder }
@@ -389,7 +389,12 @@ async fn each_node_is_counted_once_and_listens_for_answers(driver: RedisDriver) 
     let mut channels: Vec<String> = cluster.redis_command(&["PUBSUB", "CHANNELS", "socket.io-*"]).await;
     channels.sort();
     let own = ["socket.io-response#/#nodeA_#", "socket.io-response#/#nodeB_#"];
-    let to_nodes = ["socket.io-broadgate#", "socket.io-broadgate#nodeA_#", "socket.io-broadgate#nodeB_#"];
+    let to_nodes = [
+        "socket.io-broadgate#",
+        "socket.io-broadgate#nodeA_#",
+        "socket.io-broadgate#nodeB_#",
+        "socket.io-broadgate#revocations#",
+    ];
     let shared = ["socket.io-request#/#", "socket.io-response#/#"];
     assert_eq!(channels, [&to_nodes[..], &shared, &own].concat());
     let subscriptions: Vec<::redis::Value> =
@@ -426,9 +431,9 @@ async fn a_room_is_unsubscribed_late(driver: RedisDriver) {
     cluster.b.join("news").await;
     cluster.b.leave("news");
     assert_eq!(cluster.channels().await, ["socket.io#/#", "socket.io#/#news#"]);
-    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 7);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 8);
     cluster.eventually_channels(&["socket.io#/#"]).await;
-    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 7);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 8);
 
     cluster.b.join("news").await;
     cluster.a.publish(numbered(&["news"], 1)).await;
@@ -460,7 +465,7 @@ async fn a_unicast_to_a_socket_of_the_node_arrives_once_by_the_pattern(driver: R
     cluster.a.publish(numbered(&["AAAsocketId0123456789"], 3)).await;
     cluster.settle().await;
     assert_eq!(cluster.b.recorder.json(), [r#"["message",1]"#, r#"["message",2]"#]);
-    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 7);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_desired, 8);
 }
 
 async fn glob_characters_in_names_match_only_themselves(driver: RedisDriver) {
@@ -510,7 +515,7 @@ async fn namespaces_and_prefixes_are_kept_apart(driver: RedisDriver) {
         ..redis_config(driver, &server, "nodeB_", "B")
     };
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
-    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 12).await;
+    eventually("all subscriptions", || engine.metrics().subscriptions_confirmed == 13).await;
     let in_chat = |json: &str| Broadcast { namespace: "/chat".into(), ..(*event(&[], &[], json)).clone() };
     let url = server.url();
     for (prefix, broadcast) in [("other", in_chat("[\"no\"]")), ("socket.io", in_chat("[\"yes\"]"))] {
@@ -528,5 +533,5 @@ async fn many_rooms_at_once_are_all_confirmed(driver: RedisDriver) {
     }
     let is_subscribed = |event: &Event| matches!(event, Event::Subscribed { .. });
     eventually("all confirmations", || cluster.b.recorder.count(is_subscribed) == 20_000).await;
-    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_007);
+    assert_eq!(cluster.b.engine.metrics().subscriptions_confirmed, 20_008);
 }

@@ -477,6 +477,7 @@ impl Model {
             Target::Notices => "notices".to_owned(),
             Target::Python => "python".to_owned(),
             Target::NodeMessages => "node messages".to_owned(),
+            Target::Revocations => "revocations".to_owned(),
             Target::Room { room, .. } => room.to_string(),
         }
     }

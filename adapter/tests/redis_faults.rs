@@ -155,6 +155,7 @@ on_every_driver! {
     #[tokio::test] the_queue_to_a_server_that_hangs_is_bounded
     #[tokio::test] what_is_queued_for_a_server_that_hangs_fails_and_is_not_sent_later
     #[tokio::test] a_link_that_is_cut_is_noticed_at_once
+    #[tokio::test] thousands_of_rooms_are_subscribed_again_in_batches
     #[tokio::test] a_link_that_flaps_does_not_fill_the_log
     #[tokio::test] the_base_is_subscribed_before_the_node_says_so_and_events_of_a_link_come_after_the_loss_of_the_last
     #[tokio::test] rooms_that_nobody_wants_any_more_are_bounded
@@ -345,6 +346,35 @@ async fn a_link_that_is_cut_is_noticed_at_once(driver: RedisDriver) {
     eventually_recovered(&node, 1).await;
     for text in ["gap", "is lost"] {
         assert_eq!(log.lines_with(text).len(), 1, "{:?}", log.lines_with(text));
+    }
+}
+
+/// A command for each of them would be 5,000 for each node of a cluster, all at the moment when Redis comes back.
+async fn thousands_of_rooms_are_subscribed_again_in_batches(driver: RedisDriver) {
+    const ROOMS: usize = 5_000;
+    let mut server = RedisServer::start();
+    let node = start(driver, &server, "nodeA_");
+    node.ready().await;
+    let namespace = Arc::from("/");
+    for number in 0..ROOMS {
+        node.engine.subscribe(SHARD, &namespace, &Arc::from(format!("room{number}")));
+    }
+    node.ready().await;
+    server.kill();
+    eventually("the loss", || node.links_lost() == 1).await;
+    server.restart();
+    eventually_recovered(&node, 1).await;
+
+    let statistics: String = server.command(&["INFO", "commandstats"]).await;
+    let commands =
+        statistics.lines().find_map(|line| line.strip_prefix("cmdstat_subscribe:calls=")?.split(',').next());
+    let commands: usize = commands.expect("it subscribed").parse().expect("a number");
+    // Those of each node come in one command, 5,000 rooms in ten, and a link may have been lost once more.
+    assert!((10..=24).contains(&commands), "{commands} commands");
+    for number in [0, 2_500, ROOMS - 1] {
+        let channel = format!("socket.io#/#room{number}#");
+        let receivers: u64 = server.command(&["PUBLISH", &channel, r#"{"event":"e"}"#]).await;
+        assert_eq!(receivers, 1, "{channel}");
     }
 }
 

@@ -64,7 +64,7 @@ impl EventSink for ShardSink {
                     inbox.send(EngineMessage::PeerLost(Some(node)));
                 }
             }
-            Event::Gap { .. } | Event::NodeFound { .. } => {}
+            Event::Gap { .. } | Event::NodeFound { .. } | Event::Revocation(_) => {}
         }
     }
 }

@@ -411,6 +411,7 @@ impl Interest {
             | Target::OwnResponses { .. }
             | Target::Notices
             | Target::NodeMessages
+            | Target::Revocations
             | Target::Python => {}
         }
         self.was_base_confirmed |= self.is_base_confirmed();

@@ -34,6 +34,8 @@ pub enum Target {
     Notices,
     /// The channel of messages to this node.
     NodeMessages,
+    /// The channel of revocations.
+    Revocations,
     /// The channel of python-socketio.
     Python,
     /// The channel of one room.
@@ -55,6 +57,7 @@ impl Target {
             | Self::OwnResponses { .. }
             | Self::Notices
             | Self::NodeMessages
+            | Self::Revocations
             | Self::Python
             | Self::Room { .. } => Verb::Subscribe,
         }

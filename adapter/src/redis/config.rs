@@ -151,7 +151,7 @@ pub enum StartError {
     #[error("the namespace {0:?} must start with / and not contain #")]
     Namespace(String),
     /// The node would take the messages of others for its own, or could not be sent to.
-    #[error("the uid must be 1 to 32 letters, digits, - or _, and not \"emitter\"")]
+    #[error("the uid must be 1 to 32 letters, digits, - or _, and neither \"emitter\" nor \"revocations\"")]
     Uid,
     /// It would be mistaken for a channel of nodes.
     #[error("the channel of python-socketio must not be empty or contain #")]

@@ -5,7 +5,8 @@
 //! receives. What is wanted and what is confirmed is known by the pure [`crate::interest`]; the [`driver`] only makes
 //! connections and frames, because the reconnecting that drivers have loses subscriptions quietly.
 //! Messages go from the subscribe link's reader through [`receive`] straight to the sink; requests between nodes and their answers are the matter of [`exchange`],
-//! and who else is there is that of [`nodes`].
+//! who else is there is that of [`nodes`], tokens that count no more that of [`revocations`], and how many connections a
+//! user has that of [`user_counts`].
 
 mod backoff;
 mod config;
@@ -13,14 +14,18 @@ mod connector;
 mod driver;
 mod endpoint;
 mod exchange;
+mod key_access;
 mod link_log;
 mod log_bound;
 mod nodes;
 mod publish;
 mod receive;
+mod revocation_set;
+mod revocations;
 mod subscribe;
 mod tls;
 mod topology;
+mod user_counts;
 
 use std::{
     future::ready,
@@ -44,20 +49,23 @@ pub use topology::Servers;
 
 use crate::{
     Answers, Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventSink, NodeInfo, NodeTargets,
-    PublishError, Request, RequestError, SendError, SubscriberId,
+    PublishError, Request, RequestError, RevocationChange, SendError, SubscriberId,
     counters::Counters,
     interest::{Interest, InterestConfig, Subscription, Target},
     wire::{self, Channels, Limits},
 };
 use connector::Connector;
 use exchange::Exchange;
+use key_access::KeyAccess;
 use link_log::LinkLog;
 use log_bound::LogBound;
 use nodes::{Nodes, NodesSpec};
 use publish::{PublishQueue, Publisher, Traffic};
 use receive::Receiver;
+use revocations::RevocationKeeper;
 use subscribe::{Subscriber, Subscriptions};
 use topology::{Census, Resolver};
+use user_counts::UserCounts;
 
 /// Lines in the log about what others send, of each kind.
 const MAX_LINES_LOGGED: u32 = 5;
@@ -71,6 +79,9 @@ pub struct RedisEngine {
     queue: Arc<PublishQueue>,
     exchange: Arc<Exchange>,
     nodes: Arc<Nodes>,
+    key_access: Arc<KeyAccess>,
+    revocations: Arc<RevocationKeeper>,
+    user_counts: Arc<UserCounts>,
     subscriptions: Arc<Subscriptions>,
     sink: Arc<dyn EventSink>,
     counters: Arc<Counters>,
@@ -137,8 +148,26 @@ impl RedisEngine {
             clock,
             name_log: LogBound::new(MAX_LINES_LOGGED, LOG_WINDOW_MS),
         }));
+        let key_access = Arc::<KeyAccess>::default();
+        let (revocations, changes) = RevocationKeeper::new(
+            &config.prefix,
+            Arc::clone(&queue),
+            Arc::clone(&key_access),
+            Arc::clone(&sink),
+            Arc::clone(&counters),
+        );
+        let revocations = Arc::new(revocations);
+        let (user_counts, waiting) = UserCounts::new(
+            &config.uid,
+            &config.prefix,
+            Arc::clone(&queue),
+            Arc::clone(&key_access),
+            Arc::clone(&nodes),
+        );
+        let user_counts = Arc::new(user_counts);
         let receiver = Receiver {
             nodes: Arc::clone(&nodes),
+            revocations: Arc::clone(&revocations),
             python_channel: config.python_channel.as_deref().unwrap_or_default().into(),
             exchange: Arc::clone(&exchange),
             uid: config.uid.as_str().into(),
@@ -163,8 +192,13 @@ impl RedisEngine {
             ping_timeout: config.ping_timeout,
         };
         let hellos = Arc::clone(&nodes).run(stopping.clone());
-        let mut tasks =
-            vec![tokio::spawn(publisher.run()), tokio::spawn(subscriber.run()), tokio::spawn(hellos)];
+        let mut tasks = vec![
+            tokio::spawn(publisher.run()),
+            tokio::spawn(subscriber.run()),
+            tokio::spawn(hellos),
+            tokio::spawn(Arc::clone(&revocations).run(changes, stopping.clone())),
+            tokio::spawn(Arc::clone(&user_counts).run(waiting, stopping.clone())),
+        ];
         if resolver.changes() {
             tasks.push(tokio::spawn(watch_until(stopping, resolver)));
         }
@@ -175,6 +209,9 @@ impl RedisEngine {
             queue,
             exchange,
             nodes,
+            key_access,
+            revocations,
+            user_counts,
             subscriptions,
             sink,
             counters,
@@ -278,6 +315,18 @@ impl Engine for RedisEngine {
         self.subscriptions.interest.lock().unsubscribe(now_ms, subscriber, namespace, room);
     }
 
+    fn revoke(&self, change: RevocationChange) -> EngineFuture<Result<(), PublishError>> {
+        self.revocations.tell(change)
+    }
+
+    fn count_user(&self, user: &Arc<str>, own: u32) -> EngineFuture<Result<u64, PublishError>> {
+        self.user_counts.count(user, own)
+    }
+
+    fn tell_user_count(&self, user: &Arc<str>, own: u32) -> Result<(), PublishError> {
+        self.user_counts.write(user, own)
+    }
+
     fn name(&self) -> &str {
         &self.uid
     }
@@ -291,8 +340,11 @@ impl Engine for RedisEngine {
     }
 
     fn metrics(&self) -> EngineMetrics {
+        let (probe_age_us, probe_round_trip_us) = self.nodes.probe_us();
         let interest = self.subscriptions.interest.lock();
         EngineMetrics {
+            probe_age_us,
+            probe_round_trip_us,
             publish_link_up: self.queue.is_link_up().into(),
             subscribe_link_up: self.subscriptions.link_up.load(Ordering::Acquire).into(),
             base_subscribed: interest.is_base_confirmed().into(),
@@ -301,6 +353,7 @@ impl Engine for RedisEngine {
             subscriptions_confirmed: interest.confirmed_count() as u64,
             subscriptions_idle: interest.idle_count() as u64,
             announced: self.nodes.was_heard().into(),
+            keys_denied: self.key_access.is_denied().into(),
             nodes: self.nodes.count() as u64,
             requests_pending: self.exchange.pending_count() as u64,
             ..self.counters.read()
@@ -336,7 +389,7 @@ async fn watch_until(mut stopping: watch::Receiver<bool>, resolver: Arc<Resolver
 }
 
 fn interest_config(config: &RedisConfig) -> InterestConfig {
-    let mut always = vec![Target::Notices, Target::NodeMessages];
+    let mut always = vec![Target::Notices, Target::NodeMessages, Target::Revocations];
     always.extend(config.python_channel.as_ref().map(|_| Target::Python));
     InterestConfig {
         namespaces: config.namespaces.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
@@ -383,6 +436,10 @@ impl Clock {
 
     fn now_ms(self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn now_us(self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Without a time, for ever.

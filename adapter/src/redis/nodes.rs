@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Event, EventSink, NodeInfo,
     membership::{Action, Hello, Membership, Refusal},
+    probe::Probe,
     wire::{Channels, DecodeError, Notice, decode_notice, encode_notice},
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Nodes {
     start: u64,
     channel: String,
     membership: Mutex<Membership>,
+    probe: Mutex<Probe>,
     /// Held while actions are carried out, so that they are told in their order. A sink may look at the nodes.
     telling: ReentrantMutex<()>,
     /// There may be an earlier deadline.
@@ -55,13 +57,14 @@ impl Nodes {
     pub(super) fn new(spec: NodesSpec) -> Self {
         let name: Box<str> = spec.name.into();
         let (version, start, id_key) = (spec.version.into(), spec.start, spec.id_key);
-        let own = Hello { name: name.clone(), version, start, id_key, asks: false };
+        let own = Hello { name: name.clone(), version, start, id_key, asks: false, number: 0 };
         let interval_ms = super::setting_ms(spec.hello_interval).max(1);
         Self {
             name,
             start: spec.start,
             channel: spec.channels.nodes(),
             membership: Mutex::new(Membership::new(own, interval_ms)),
+            probe: Mutex::new(Probe::new(spec.clock.now_us())),
             telling: ReentrantMutex::new(()),
             changed: Notify::new(),
             queue: spec.queue,
@@ -88,7 +91,12 @@ impl Nodes {
     /// Takes what arrived on the shared channel.
     pub(super) fn on_notice(&self, payload: &[u8]) -> Result<(), DecodeError> {
         let heard = match decode_notice(payload)? {
-            Notice::Hello(hello) => self.membership.lock().heard(self.clock.now_ms(), &hello, random()),
+            Notice::Hello(hello) => {
+                if hello.name == self.name && hello.start == self.start {
+                    self.probe.lock().came_back(hello.number, self.clock.now_us());
+                }
+                self.membership.lock().heard(self.clock.now_ms(), &hello, random())
+            }
             Notice::Goodbye { name, start } => {
                 self.membership.lock().goodbye(&name, start);
                 Ok(())
@@ -143,6 +151,11 @@ impl Nodes {
         self.membership.lock().id_key(name)
     }
 
+    /// Is it alive, as far as this node knows?
+    pub(super) fn knows(&self, name: &str) -> bool {
+        *name == *self.name || self.membership.lock().id_key(name).is_some()
+    }
+
     /// With this one.
     pub(super) fn count(&self) -> usize {
         self.membership.lock().len() + 1
@@ -153,6 +166,12 @@ impl Nodes {
         self.membership.lock().was_heard()
     }
 
+    /// How long ago the newest hello was said that came back, and how long that took, in microseconds.
+    pub(super) fn probe_us(&self) -> (u64, u64) {
+        let probe = self.probe.lock();
+        (probe.age_us(self.clock.now_us()), probe.round_trip_us())
+    }
+
     /// Does everything that is to be done now.
     fn act(&self) {
         let _in_order = self.telling.lock();
@@ -161,7 +180,10 @@ impl Nodes {
             let action = self.membership.lock().poll(self.clock.now_ms(), random());
             match action {
                 None => return,
-                Some(Action::Say(hello)) => self.say(&Notice::Hello(hello)),
+                Some(Action::Say(hello)) => {
+                    self.probe.lock().said(hello.number, self.clock.now_us());
+                    self.say(&Notice::Hello(hello));
+                }
                 Some(Action::Found { node }) => {
                     tracing::info!(node = &*node, "found another node");
                     self.sink.deliver(Event::NodeFound { node });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{Clock, exchange::Exchange, log_bound::LogBound, nodes::Nodes};
+use super::{Clock, exchange::Exchange, log_bound::LogBound, nodes::Nodes, revocations::RevocationKeeper};
 use crate::{
     Event, EventSink, Origin, Responder,
     counters::Counters,
@@ -29,6 +29,7 @@ pub(super) struct Receiver {
     pub(super) malformed_log: Mutex<LogBound>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) nodes: Arc<Nodes>,
+    pub(super) revocations: Arc<RevocationKeeper>,
 }
 
 impl Receiver {
@@ -55,6 +56,7 @@ impl Receiver {
     fn on_node_channel(&self, channel: &str, payload: &[u8]) -> Result<(), DecodeError> {
         match self.channels.parse_node(channel) {
             Some(NodeChannel::Notices) => self.nodes.on_notice(payload),
+            Some(NodeChannel::Revocations) => self.revocations.on_message(payload),
             Some(NodeChannel::To(_)) => {
                 DecodeError::check_message_bytes(payload, &self.limits)?;
                 self.counters.node_messages_received.increment();

@@ -108,6 +108,7 @@ impl Subscriber {
                     Outcome::Confirmed(id) => {
                         if self.confirmed(id) {
                             self.nodes.linked();
+                            self.receiver.revocations.linked();
                         }
                     }
                     Outcome::Pong => ping_in_flight = false,
@@ -183,6 +184,7 @@ impl Subscriber {
             }
             Target::Notices => self.channels.nodes(),
             Target::Python => self.receiver.python_channel.to_string(),
+            Target::Revocations => self.channels.revocations(),
             Target::NodeMessages => self.channels.node(&self.receiver.uid),
             Target::Room { namespace, room } => self.channels.room(namespace, room),
         }

@@ -1,6 +1,6 @@
 //! Names of the Redis channels (wire.md 3.1), and of those between Broadgate's own nodes.
 
-use crate::is_node_name;
+use crate::{is_node_name, nodes::REVOCATIONS};
 
 /// The channels of all namespaces under one prefix (Node calls it `key`; default `socket.io`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum RequestChannel<'c> {
 pub enum NodeChannel<'c> {
     /// What all nodes tell each other of themselves.
     Notices,
+    /// Tokens that count no more; backends publish there, too.
+    Revocations,
     /// Messages to the node of this name.
     To(&'c str),
 }
@@ -126,6 +128,12 @@ impl Channels {
         format!("{}-broadgate#", self.prefix)
     }
 
+    /// Tokens that count no more: `socket.io-broadgate#revocations#`.
+    #[must_use]
+    pub fn revocations(&self) -> String {
+        format!("{}-broadgate#{REVOCATIONS}#", self.prefix)
+    }
+
     /// Takes the name of a channel of Broadgate's own nodes apart; `None` if it is not one under this prefix.
     #[must_use]
     pub fn parse_node<'c>(&self, channel: &'c str) -> Option<NodeChannel<'c>> {
@@ -133,7 +141,10 @@ impl Channels {
         if rest.is_empty() {
             return Some(NodeChannel::Notices);
         }
-        rest.strip_suffix('#').filter(|name| is_node_name(name)).map(NodeChannel::To)
+        match rest.strip_suffix('#')? {
+            REVOCATIONS => Some(NodeChannel::Revocations),
+            name => is_node_name(name).then_some(NodeChannel::To(name)),
+        }
     }
 
     fn join(&self, parts: &[&str]) -> String {
@@ -194,9 +205,11 @@ mod tests {
         let channels = Channels::new("socket.io");
         assert_eq!(channels.node("aB3-_"), "socket.io-broadgate#aB3-_#");
         assert_eq!(channels.nodes(), "socket.io-broadgate#");
+        assert_eq!(channels.revocations(), "socket.io-broadgate#revocations#");
         for (channel, expected) in [
             ("socket.io-broadgate#aB3-_#", Some(NodeChannel::To("aB3-_"))),
             ("socket.io-broadgate#", Some(NodeChannel::Notices)),
+            ("socket.io-broadgate#revocations#", Some(NodeChannel::Revocations)),
             ("socket.io-broadgate#aB3-_", None),
             ("socket.io-broadgate#a#b#", None),
             ("socket.io-broadgate##", None),

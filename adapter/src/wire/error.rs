@@ -71,6 +71,9 @@ pub enum DecodeError {
     /// What [`super::decode_notice`] refuses.
     #[error("not a notice of a node: {0}")]
     Notice(&'static str),
+    /// What [`super::decode_revocation`] refuses.
+    #[error("not a revocation: {0}")]
+    Revocation(&'static str),
     /// The channel's name is not one of wire.md 3.1.
     #[error("the channel is none of a cluster: {0}")]
     Channel(&'static str),

@@ -6,12 +6,14 @@
 mod channels;
 mod error;
 mod json_message;
+mod keys;
 mod limits;
 mod msgpack;
 mod notices;
 mod python;
 mod requests;
 mod responses;
+mod revocations;
 mod timestamp;
 mod to_json;
 mod to_msgpack;
@@ -20,11 +22,13 @@ mod tuple;
 pub use channels::{ChannelName, Channels, NodeChannel, RequestChannel};
 pub use error::{DecodeError, EncodeError};
 pub use json_message::{decode_json_message, is_json_message};
+pub use keys::Keys;
 pub use limits::Limits;
 pub use notices::{MAX_NOTICE_BYTES, MAX_VERSION_BYTES, Notice, decode_notice, encode_notice};
 pub use python::{PythonMessage, decode_python};
 pub use requests::{InboundRequest, IncomingRequest, decode_request, encode_request};
 pub use responses::{EncodedResponse, decode_response, encode_response, response_request_id};
+pub use revocations::{MAX_REVOCATION_BYTES, RevocationMessage, decode_revocation, encode_revocation};
 pub use tuple::{Inbound, decode_tuple, encode_tuple};
 
 use crate::Origin;

@@ -37,6 +37,8 @@ enum Message {
         id_key: Option<Box<str>>,
         #[serde(default)]
         asks: bool,
+        #[serde(default)]
+        number: u64,
     },
     Goodbye {
         node: Box<str>,
@@ -48,9 +50,9 @@ enum Message {
 #[must_use]
 pub fn encode_notice(notice: &Notice) -> Vec<u8> {
     let message = match notice.clone() {
-        Notice::Hello(Hello { name, version, start, id_key, asks }) => {
+        Notice::Hello(Hello { name, version, start, id_key, asks, number }) => {
             let id_key = (id_key != 0).then(|| format!("{id_key:032x}").into());
-            Message::Hello { node: name, version, start, id_key, asks }
+            Message::Hello { node: name, version, start, id_key, asks, number }
         }
         Notice::Goodbye { name, start } => Message::Goodbye { node: name, start },
     };
@@ -66,7 +68,7 @@ pub fn decode_notice(payload: &[u8]) -> Result<Notice, DecodeError> {
         return Err(DecodeError::TooBig { limit: MAX_NOTICE_BYTES });
     }
     let notice = match serde_json::from_slice(payload)? {
-        Message::Hello { node: name, version, start, id_key, asks } => {
+        Message::Hello { node: name, version, start, id_key, asks, number } => {
             let is_plain = version.bytes().all(|byte| byte.is_ascii_graphic());
             if !(1..=MAX_VERSION_BYTES).contains(&version.len()) || !is_plain {
                 return Err(DecodeError::Notice("the version must be short and plain text"));
@@ -76,7 +78,7 @@ pub fn decode_notice(payload: &[u8]) -> Result<Notice, DecodeError> {
                 Some(digits) => u128::from_str_radix(&digits, 16)
                     .map_err(|_| DecodeError::Notice("the key of its ids is no hexadecimal number"))?,
             };
-            Notice::Hello(Hello { name, version, start, id_key, asks })
+            Notice::Hello(Hello { name, version, start, id_key, asks, number })
         }
         Message::Goodbye { node: name, start } => Notice::Goodbye { name, start },
     };

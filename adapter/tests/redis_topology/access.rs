@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use broadgate_adapter::{
-    Engine, PublishError, RedisConfig, RedisDriver, Request, RequestKind, Response, redis::Login,
+    Engine, PublishError, RedisConfig, RedisDriver, Request, RequestKind, Response, Revocation,
+    RevocationChange, RevocationSubject, redis::Login,
 };
 
 use crate::{
@@ -55,7 +56,7 @@ async fn a_wrong_password_is_told_without_it_and_tried_again(driver: RedisDriver
 }
 
 /// What a node needs, as README.md has it.
-const PERMISSIONS: [&str; 11] = [
+const PERMISSIONS: [&str; 22] = [
     "resetchannels",
     "allchannels",
     "-@all",
@@ -67,6 +68,17 @@ const PERMISSIONS: [&str; 11] = [
     "+multi",
     "+exec",
     "+pubsub|numsub",
+    "resetkeys",
+    "~{socket.io}-broadgate#*",
+    "+zadd",
+    "+zrem",
+    "+zremrangebyscore",
+    "+zremrangebyrank",
+    "+zscan",
+    "+hset",
+    "+hdel",
+    "+hgetall",
+    "+pexpire",
 ];
 
 /// Makes a user `broadgate` with no more than that, and `more`; gives its log-in.
@@ -93,6 +105,13 @@ async fn an_acl_user_needs_no_more_than_the_documented_permissions(driver: Redis
     responder.respond(Response::Sockets(Vec::new()));
     let answers = asked.await.expect("it ends").expect("the nodes are counted and asked");
     assert_eq!((answers.expected, answers.answered), (1, 1));
+
+    a.engine.revoke(RevocationChange::Revoke(revocation())).await.expect("it is told and kept");
+    a.engine.revoke(RevocationChange::Lift(revocation().subject)).await.expect("it is told and kept");
+    for own in [1, 0] {
+        assert_eq!(a.engine.count_user(&"alice".into(), own).await, Ok(own.into()));
+    }
+    assert_eq!(a.engine.metrics().keys_denied, 0);
 
     let confirmed = a.engine.metrics().subscriptions_confirmed;
     a.engine.unsubscribe(crate::SHARD, &"/".into(), &crate::ROOM.into());
@@ -143,6 +162,15 @@ async fn a_unix_socket_serves_as_well_as_tcp(driver: RedisDriver) {
     assert_connected(&a, &b).await;
     for node in [a, b] {
         node.shutdown().await;
+    }
+}
+
+/// One that is in force until after the test.
+pub fn revocation() -> Revocation {
+    Revocation {
+        until_s: 9_999_999_999,
+        subject: RevocationSubject::User("alice".into()),
+        issued_before_s: None,
     }
 }
 

@@ -1,11 +1,15 @@
 //! A Redis Cluster: all nodes meet at one master, and hear what is published at any server.
 
-use broadgate_adapter::{Engine, RedisConfig, RedisDriver, Response, redis::Servers};
+use std::sync::Arc;
+
+use broadgate_adapter::{
+    Engine, Event, RedisConfig, RedisDriver, Response, RevocationChange, redis::Servers,
+};
 use futures_util::StreamExt;
 
 use crate::{
     Node,
-    access::{everyone, make_user},
+    access::{everyone, make_user, revocation},
     assert_connected, assert_hears,
     cluster_nodes::ClusterNodes,
     config_of, eventually_connected, on_each_driver,
@@ -67,6 +71,17 @@ async fn messages_of_all_servers_arrive_and_all_servers_are_counted(driver: Redi
     responder.respond(Response::Sockets(Vec::new()));
     let answers = asked.await.expect("it ends").expect("the nodes are counted and asked");
     assert_eq!((answers.expected, answers.answered), (3, 3));
+
+    // The keys are where the nodes meet.
+    let change = RevocationChange::Revoke(revocation());
+    a.engine.revoke(change.clone()).await.expect("it is told and kept");
+    for node in [&a, &b] {
+        let is_told = |event: &Event| matches!(event, Event::Revocation(told) if *told == change);
+        eventually("it is told", || node.recorder.count(is_told) == 1).await;
+    }
+    let alice = Arc::from("alice");
+    assert_eq!(a.engine.count_user(&alice, 2).await, Ok(2));
+    eventually_async("both are counted", async || b.engine.count_user(&alice, 3).await == Ok(5)).await;
     for node in [a, b] {
         node.shutdown().await;
     }

@@ -94,6 +94,7 @@ impl Recorder {
         let name = |event: &Event| match event {
             Event::Request(..) => "Request",
             Event::Broadcast(..) => "Broadcast",
+            Event::Revocation(_) => "Revocation",
             Event::NodeFound { .. } => "NodeFound",
             Event::NodeLost { .. } => "NodeLost",
             Event::NodeMessage { .. } => "NodeMessage",

@@ -3,6 +3,7 @@
 //!
 //! A driver does no more than frames: reconnecting, deadlines of subscriptions and what is subscribed are ours.
 
+mod commands;
 mod fred;
 mod redis;
 mod reply;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::endpoint::Endpoint;
+pub(crate) use commands::{Commands, executed};
 pub(crate) use reply::Reply;
 
 /// Which client library connects to Redis.
@@ -67,28 +69,6 @@ pub(crate) struct Outbound {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Commands that a link sends in one go: none of another caller comes between them.
-#[derive(Debug, Default)]
-pub(crate) struct Commands<'a> {
-    words: Vec<&'a [u8]>,
-    /// Where each command ends.
-    ends: Vec<usize>,
-}
-
-impl<'a> Commands<'a> {
-    /// Adds one; the first word is its name.
-    fn push<const N: usize>(&mut self, words: [&'a [u8]; N]) {
-        const { assert!(N > 0) };
-        self.words.extend(words);
-        self.ends.push(self.words.len());
-    }
-
-    fn iter(&self) -> impl ExactSizeIterator<Item = &[&'a [u8]]> {
-        let mut start = 0;
-        self.ends.iter().map(move |&end| &self.words[std::mem::replace(&mut start, end)..end])
-    }
-}
-
 impl RedisDriver {
     /// Connects and logs in. Channel and payload of what is published on a subscription go to `on_message`, in the order
     /// in which the server sent them, on the connection's reader: it must not block.
@@ -116,7 +96,7 @@ impl Link {
 
     /// The answers to `commands`, one for each. The order of calls is that in which the futures are polled first, outside
     /// of tokio's budget.
-    async fn send(&mut self, commands: &Commands<'_>) -> Result<Vec<Reply>, LinkError> {
+    pub(crate) async fn send(&mut self, commands: &Commands<'_>) -> Result<Vec<Reply>, LinkError> {
         match self {
             Self::Redis(link) => link.send(commands).await,
             Self::Fred(link) => link.send(commands).await,
@@ -212,13 +192,7 @@ impl Outbound {
         if self.and_channel.is_none() {
             return subscriptions(replies.next());
         }
-        // What is refused, is so when it is queued; EXEC then says no more than that something was.
-        let queued: Vec<Reply> = replies.by_ref().take(3).collect();
-        let executed = replies.next();
-        match queued.into_iter().find(|reply| matches!(reply, Reply::Error(_))).or(executed) {
-            Some(Reply::Array(of_each)) => subscriptions(of_each.into_iter().next()),
-            other => subscriptions(other),
-        }
+        subscriptions(executed(replies, 2)?.into_iter().next())
     }
 }
 
