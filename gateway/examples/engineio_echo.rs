@@ -9,8 +9,8 @@ use axum::body::Body;
 use broadgate::{
     config::{EngineSettings, Settings},
     engineio::{
-        Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec, HttpContext, IdKey,
-        NodeId, Outgoing, Server, SessionId,
+        AllowedOrigins, Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec,
+        HttpContext, IdKey, NodeId, Outgoing, Server, SessionId,
     },
     runtime::{HttpSettings, Inbox, Places, ShardSpec, accept, inboxes, spawn},
     telemetry::ShardCounters,
@@ -36,9 +36,9 @@ struct Arguments {
     /// Threads among which the connections are dealt
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     shards: u8,
-    /// Origin whose pages may read the answers (CORS), or "*"; may be repeated
+    /// Origin whose pages may connect, or "*"; may be repeated
     #[arg(long)]
-    cors_origin: Vec<String>,
+    allowed_origin: Vec<String>,
 }
 
 struct Echo;
@@ -78,7 +78,7 @@ async fn main() -> io::Result<()> {
     settings.ping_interval = Duration::from_millis(arguments.ping_interval_ms);
     settings.ping_timeout = Duration::from_millis(arguments.ping_timeout_ms);
     settings.upgrade_timeout = Duration::from_millis(arguments.upgrade_timeout_ms);
-    settings.cors_origins = arguments.cors_origin;
+    settings.allowed_origins = arguments.allowed_origin;
     let settings = Arc::new(settings);
     let node = NodeId::random().map_err(io::Error::other)?;
     let (inboxes, mailboxes) = inboxes(usize::from(arguments.shards), 1 << 20);
@@ -106,7 +106,7 @@ fn server(
     let http = HttpContext {
         peers: None,
         settings: Arc::clone(&settings),
-        cors: Cors::new(&settings.cors_origins),
+        cors: Cors::new(AllowedOrigins::new(&settings.allowed_origins)),
         body_timeout: Duration::from_secs(30),
         max_inbound_buffer_bytes: 1 << 30,
         shard,

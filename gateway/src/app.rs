@@ -25,7 +25,7 @@ use crate::{
     cluster::Gatherer,
     config::{AdapterSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, Settings},
     demo,
-    engineio::{Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server},
+    engineio::{AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
     node::{Node, ShardSink},
     ops,
@@ -259,7 +259,7 @@ fn build_shard(
     let max_inbound_buffer_bytes = settings.limits.max_inbound_buffer_bytes / node.shards.len();
     let http = HttpContext {
         settings: Arc::clone(&engine_settings),
-        cors: Cors::new(&settings.engine.cors_origins),
+        cors: Cors::new(AllowedOrigins::new(&settings.engine.allowed_origins)),
         peers: peers.clone(),
         body_timeout: settings.limits.http_body_timeout,
         max_inbound_buffer_bytes,

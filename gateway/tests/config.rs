@@ -43,7 +43,7 @@ fn without_a_file_everything_is_open_on_loopback() {
     assert_eq!(settings.server.listen, address("127.0.0.1:8080"));
     assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
     assert!(OpsScope::NAMES.iter().all(|(_, scope)| settings.ops.anonymous.contains(*scope)));
-    assert_eq!(settings.engine.cors_origins, ["*"]);
+    assert_eq!(settings.engine.allowed_origins, ["*"]);
     assert_eq!(settings.namespaces.len(), 1);
     assert_eq!(settings.rooms.len(), 1);
     assert!(settings.rooms[0].room.is_match("any/room"));
@@ -67,7 +67,7 @@ fn with_an_empty_file_nothing_is_open_and_the_listener_is_public() {
     assert_eq!(settings.server.listen, address("0.0.0.0:8080"));
     assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
     assert!(!OpsScope::NAMES.iter().any(|(_, scope)| settings.ops.anonymous.contains(*scope)));
-    assert!(settings.engine.cors_origins.is_empty());
+    assert!(settings.engine.allowed_origins.is_empty());
     assert!(settings.rooms.is_empty());
     assert_eq!(settings.namespaces[0].name, "/");
     assert!(matches!(settings.adapter, AdapterSettings::Memory));
@@ -124,7 +124,7 @@ fn the_environment_has_the_types_of_the_keys() {
     let variables = [
         ("BROADGATE__ENGINE__PING_INTERVAL_MS", "300"),
         ("BROADGATE__ENGINE__TRANSPORTS", "websocket"),
-        ("BROADGATE__ENGINE__CORS_ORIGINS", "https://a.example, http://localhost:3000"),
+        ("BROADGATE__ENGINE__ALLOWED_ORIGINS", "https://a.example, http://localhost:3000"),
         ("BROADGATE__ENGINE__COMPRESSION_THRESHOLD_BYTES", "0"),
         ("BROADGATE__ADAPTER__REDIS__PREFIX", "42"),
         ("BROADGATE__ADAPTER__REDIS__URL", "redis://localhost"),
@@ -134,7 +134,7 @@ fn the_environment_has_the_types_of_the_keys() {
     let settings = load(&Sources { env: env(&variables), ..Sources::default() }).unwrap();
     assert_eq!(settings.engine.ping_interval, Duration::from_millis(300));
     assert!(settings.engine.websocket && !settings.engine.polling);
-    assert_eq!(settings.engine.cors_origins, ["https://a.example", "http://localhost:3000"]);
+    assert_eq!(settings.engine.allowed_origins, ["https://a.example", "http://localhost:3000"]);
     assert_eq!(settings.engine.compression_threshold_bytes, None);
     assert!(settings.rooms[0].room.is_match("abc") && !settings.rooms[0].room.is_match("b"));
     let AdapterSettings::Redis(redis) = settings.adapter else { panic!("a URL turns Redis on") };
@@ -204,18 +204,22 @@ const FILE_ERRORS: &[(&str, &str)] = &[
         "c.toml:2: engine.transports: expected each entry once",
     ),
     (
-        "[engine]\ncors_origins = [\"example.com\"]",
-        "c.toml:2: engine.cors_origins: expected \"*\" or an origin such as \"https://example.com\" or \
-         \"http://localhost:3000\", found \"example.com\"",
+        "[engine]\nallowed_origins = [\"example.com\"]",
+        "c.toml:2: engine.allowed_origins: expected \"*\", \"null\", or an origin such as \"https://example.com\", \
+         \"https://*.example.com\" or \"http://localhost:*\", found \"example.com\"",
     ),
     (
-        "[engine]\ncors_origins = [\"https://Example.com:443/\"]",
-        "c.toml:2: engine.cors_origins: expected an origin as browsers send it, \"https://example.com\", found \
+        "[engine]\nallowed_origins = [\"https://Example.com:443/\"]",
+        "c.toml:2: engine.allowed_origins: expected an origin as browsers send it, \"https://example.com\", found \
          \"https://Example.com:443/\"",
     ),
     (
-        "[engine]\ncors_origins = [\"*\", \"https://example.com\"]",
-        "c.toml:2: engine.cors_origins: expected \"*\" alone, or origins without it",
+        "[engine]\ncors_origins = [\"*\"]",
+        "c.toml:2: unknown key \"engine.cors_origins\": did you mean \"engine.allowed_origins\"?",
+    ),
+    (
+        "[engine]\nallowed_origins = [\"*\", \"https://example.com\"]",
+        "c.toml:2: engine.allowed_origins: expected \"*\" alone, or origins without it",
     ),
     (
         "[adapter]\nkind = \"nats\"",

@@ -4,6 +4,8 @@ use broadgate_adapter::redis::{Address, Endpoint};
 use globset::{GlobBuilder, GlobMatcher};
 use url::Url;
 
+use crate::engineio::OriginPattern;
+
 const MAX_PATH_BYTES: usize = 128;
 const MAX_NAMESPACE_BYTES: usize = 128;
 const MAX_GLOB_BYTES: usize = 256;
@@ -23,21 +25,9 @@ pub(super) fn engine_path(path: &str) -> Result<(), String> {
     ))
 }
 
-/// What a browser sends as `Origin`, or `*`.
-pub(super) fn cors_origin(origin: &str) -> Result<(), String> {
-    let expected = "\"*\" or an origin such as \"https://example.com\" or \"http://localhost:3000\"";
-    if origin == "*" {
-        return Ok(());
-    }
-    let Ok(url) = Url::parse(origin) else { return Err(expected.to_owned()) };
-    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return Err(expected.to_owned()) };
-    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-    let as_sent = format!("{}://{host}{port}", url.scheme());
-    if origin == as_sent {
-        return Ok(());
-    }
-    // Browsers send no path, no default port and lower case; any other form would never match.
-    Err(format!("an origin as browsers send it, \"{as_sent}\""))
+/// An entry of `engine.allowed_origins`.
+pub(super) fn allowed_origin(entry: &str) -> Result<(), String> {
+    if entry == "*" { Ok(()) } else { OriginPattern::parse(entry).map(|_| ()) }
 }
 
 /// The name of a namespace (wire.md 2.1: a comma ends it on the wire, a question mark starts its query; the channels

@@ -26,10 +26,9 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
             error(&path, message);
         }
     }
-    if settings.engine.cors_origins.len() > 1
-        && settings.engine.cors_origins.iter().any(|origin| origin == "*")
-    {
-        error("engine.cors_origins", "expected \"*\" alone, or origins without it".to_owned());
+    let allowed_origins = &settings.engine.allowed_origins;
+    if allowed_origins.len() > 1 && allowed_origins.iter().any(|origin| origin == "*") {
+        error("engine.allowed_origins", "expected \"*\" alone, or origins without it".to_owned());
     }
     let least = settings.engine.max_payload_bytes * 2;
     let bounds = [

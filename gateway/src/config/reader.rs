@@ -16,6 +16,9 @@ use super::{
     values::{boolean, choose, integer, list, mismatch, quoted, quoted_list, text, text_list},
 };
 
+/// Keys that had another name before, with the one that they have now.
+const RENAMED: &[(&str, &str)] = &[("engine.cors_origins", "engine.allowed_origins")];
+
 /// A key that was asked for, with its effective value.
 pub(super) struct Entry {
     /// `server`, `adapter.redis`, `rooms[0]`.
@@ -69,8 +72,12 @@ impl Reader {
         }
     }
 
-    /// A key of the same section that looks like it, or the same key of another section.
+    /// Its new name, a key of the same section that looks like it, or the same key of another section.
     fn nearest_key(&self, section: &str, key: &str) -> Option<String> {
+        let path = join(section, key);
+        if let Some((_, renamed)) = RENAMED.iter().find(|(old, _)| *old == path) {
+            return Some((*renamed).to_owned());
+        }
         let keys = self.entries.iter().filter(|entry| entry.section == section).map(|entry| entry.key);
         let sections = self.sections.iter().filter_map(|(path, _)| {
             let name = path.strip_prefix(section)?;

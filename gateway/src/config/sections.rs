@@ -119,12 +119,14 @@ fn engine(section: &mut Section<'_>, development: bool) -> EngineSettings {
         &[("polling", Transport::Polling), ("websocket", Transport::WebSocket)],
     );
     let open = if development { vec!["*".to_owned()] } else { Vec::new() };
-    let cors_origins = section.texts(
-        "cors_origins",
-        "Origins of pages that may connect from browsers: [\"*\"] for all, or such as [\"https://example.com\"]. Empty: \
-         pages of the same origin only. In development mode [\"*\"].",
+    let allowed_origins = section.texts(
+        "allowed_origins",
+        "Origins of pages that may connect from browsers; others get 403. Such as \"https://example.com\", \
+         \"https://*.example.com\" (all hosts below it, not itself), \"http://localhost:*\" (any port), \"null\" (files, \
+         sandboxed frames) or \"*\" alone (all, without cookies). Empty: pages of the same host and port only. In \
+         development mode [\"*\"].",
         open,
-        checks::cors_origin,
+        checks::allowed_origin,
     );
     let threshold = section.count(
         "compression_threshold_bytes",
@@ -141,7 +143,7 @@ fn engine(section: &mut Section<'_>, development: bool) -> EngineSettings {
         max_payload_bytes,
         polling: transports.contains(&Transport::Polling),
         websocket: transports.contains(&Transport::WebSocket),
-        cors_origins,
+        allowed_origins,
         compression_threshold_bytes: (threshold > 0).then_some(threshold),
     }
 }

