@@ -63,7 +63,7 @@ pub(super) fn section(section: &mut Section<'_>) -> AuthSettings {
     let cookie = section.text(
         "cookie",
         "Name of a cookie that may hold the token. Empty: none. Browsers send cookies by themselves, also for pages of \
-         others, so keep engine.cors_origins narrow.",
+         others, so keep engine.allowed_origins narrow.",
         "",
         checks::token_name,
     );
