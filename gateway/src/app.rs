@@ -92,6 +92,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let acceptor =
         tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
     let ops_server = tokio::spawn(ops::serve(ops, Arc::clone(&node)));
+    let key_refresh = tokio::spawn(node.authenticator.keep_keys_fresh());
     announce(&settings, node_id, addresses);
 
     tokio::select! {
@@ -107,6 +108,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     // Also where a client held up the rest: what clients published is still to go out.
     let published = tokio::time::timeout(ENGINE_SHUTDOWN_TIMEOUT, node.engine.shutdown()).await.is_ok();
     ops_server.abort();
+    key_refresh.abort();
     if !drained || !published {
         tracing::warn!(drained, published, "not everything was brought to an end in time");
     }

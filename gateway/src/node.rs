@@ -124,7 +124,7 @@ impl Node {
         malformed_peer_messages: Arc<AtomicU64>,
     ) -> Self {
         let publish_order = Arc::default();
-        let authenticator = Arc::new(Authenticator::new(&settings.auth));
+        let authenticator = Arc::new(Authenticator::new(&settings.auth, &settings.limits));
         let draining = AtomicBool::new(false);
         Self {
             settings,

@@ -1,4 +1,4 @@
-//! TLS to Redis: whom the node trusts, and what it shows of itself.
+//! TLS to Redis, and to whoever else the node is a client of: whom it trusts, and what it shows of itself.
 //!
 //! Owns nothing: the files are read for each connection, so a certificate that was renewed is used from the next one.
 
@@ -71,7 +71,10 @@ pub enum TlsError {
 
 impl TlsSettings {
     /// Whom the certificate of a server at `host` must name.
-    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+    ///
+    /// # Errors
+    /// It is no name.
+    pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.server_name.as_deref().unwrap_or(host);
         // As URLs have it.
         let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -80,7 +83,10 @@ impl TlsSettings {
     }
 
     /// Reads the files. Blocks for as long as that takes: the system's authorities are a hundred files or more.
-    pub(crate) fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
+    ///
+    /// # Errors
+    /// A file can't be used, or there are no authorities.
+    pub fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

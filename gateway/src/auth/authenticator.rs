@@ -1,7 +1,20 @@
-//! The node's one [`Authenticator`].
+//! The node's one [`Authenticator`]: which issuer a token is of, and what its keys say.
 
-use super::{Grant, TokenError};
-use crate::config::AuthSettings;
+use std::{future::Future, sync::Arc};
+
+use super::{
+    Grant, TokenError,
+    claims::ClaimRules,
+    compact::Compact,
+    fetched_keys::FetchedKeys,
+    keys::{KeySet, Signature},
+    metrics::{AuthCounters, KeysSample},
+    refresh::keep_fresh,
+};
+use crate::config::{AuthSettings, FetchSettings, IssuerSettings, KeySource, Limits};
+
+/// What becomes of the room's name `user:<user>`.
+const USER_ROOM_PREFIX_BYTES: usize = "user:".len();
 
 /// What became of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,20 +43,100 @@ pub struct KeysUnavailable;
 #[derive(Debug)]
 pub struct Authenticator {
     max_token_bytes: usize,
+    rules: ClaimRules,
+    issuers: Box<[Issuer]>,
+    counters: Arc<AuthCounters>,
+}
+
+#[derive(Debug)]
+struct Issuer {
+    name: Arc<str>,
+    /// None: whatever `iss` says.
+    issuer: Option<Box<str>>,
+    audiences: Box<[Box<str>]>,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+enum Keys {
+    Fixed(KeySet),
+    Fetched(Arc<FetchedKeys>, FetchSettings),
+}
+
+/// What the task that fetches an issuer's keys needs.
+pub(super) struct FetchedIssuer {
+    pub(super) name: Arc<str>,
+    pub(super) keys: Arc<FetchedKeys>,
+    pub(super) settings: FetchSettings,
 }
 
 impl Authenticator {
-    /// Takes the issuers' static keys in; those that are to be fetched come later.
-    pub fn new(settings: &AuthSettings) -> Self {
-        Self { max_token_bytes: settings.max_token_bytes }
+    /// Takes the issuers' static keys in. Those that are fetched come with [`Authenticator::keep_keys_fresh`].
+    pub fn new(settings: &AuthSettings, limits: &Limits) -> Self {
+        let rules = ClaimRules {
+            names: settings.claims.clone(),
+            leeway_s: settings.leeway.as_secs(),
+            require_expiry: settings.require_expiry,
+            max_user_bytes: limits.max_room_name_bytes.saturating_sub(USER_ROOM_PREFIX_BYTES),
+            max_rooms: limits.max_rooms_per_socket,
+            max_room_bytes: limits.max_room_name_bytes,
+        };
+        Self {
+            max_token_bytes: settings.max_token_bytes,
+            rules,
+            issuers: settings.issuers.iter().map(Issuer::new).collect(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Fetches keys now and then. To be run on the main runtime, for as long as tokens are verified.
+    pub fn keep_keys_fresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        let fetched = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Fixed(_) => None,
+            Keys::Fetched(keys, settings) => {
+                let (name, keys) = (Arc::clone(&issuer.name), Arc::clone(keys));
+                Some(FetchedIssuer { name, keys, settings: settings.clone() })
+            }
+        });
+        let tasks: Vec<_> = fetched.map(|issuer| keep_fresh(issuer, Arc::clone(&self.counters))).collect();
+        async move {
+            futures_util::future::join_all(tasks).await;
+        }
     }
 
     /// What `token` gives at `now_s`, in seconds since 1970. Never waits.
-    pub fn verify(&self, token: &str, _now_s: u64) -> Verdict {
+    pub fn verify(&self, token: &str, now_s: u64) -> Verdict {
+        let verdict = self.verdict(token, now_s).unwrap_or_else(Verdict::Refused);
+        self.counters.verified(&verdict);
+        verdict
+    }
+
+    fn verdict(&self, token: &str, now_s: u64) -> Result<Verdict, TokenError> {
         if token.len() > self.max_token_bytes {
-            return Verdict::Refused(TokenError::TooLarge);
+            return Err(TokenError::TooLarge);
         }
-        Verdict::Refused(TokenError::Issuer)
+        let token = Compact::parse(token)?;
+        let issuer_claim = token.issuer()?;
+        let (mut refusal, mut wait) = (TokenError::Issuer, None);
+        for (index, issuer) in self.issuers.iter().enumerate() {
+            if !issuer.made(issuer_claim.as_deref()) {
+                continue;
+            }
+            match issuer.check(&token) {
+                Signature::Valid => match self.rules.grant(&token.payload, &issuer.audiences, now_s) {
+                    Ok(grant) => return Ok(Verdict::Granted(grant)),
+                    // The same keys may serve another audience.
+                    Err(TokenError::Audience) => refusal = TokenError::Audience,
+                    Err(error) => return Err(error),
+                },
+                Signature::UnknownKey if wait.is_none() => wait = issuer.wait(index),
+                Signature::UnknownKey | Signature::Invalid => {}
+            }
+            if refusal == TokenError::Issuer {
+                refusal = TokenError::Invalid;
+            }
+        }
+        wait.map(Verdict::NeedsKeys).ok_or(refusal)
     }
 
     /// Waits, a few seconds at most, for the fetch that a [`Verdict::NeedsKeys`] asks for. All who wait for an issuer
@@ -51,7 +144,69 @@ impl Authenticator {
     ///
     /// # Errors
     /// The fetch failed, or took too long.
-    pub async fn refreshed(&self, _wait: KeyWait) -> Result<(), KeysUnavailable> {
-        Err(KeysUnavailable)
+    pub async fn refreshed(&self, wait: KeyWait) -> Result<(), KeysUnavailable> {
+        match self.issuers.get(wait.issuer).map(|issuer| &issuer.keys) {
+            Some(Keys::Fetched(keys, _)) => keys.refreshed(wait.seen_fetches).await,
+            Some(Keys::Fixed(_)) | None => Err(KeysUnavailable),
+        }
+    }
+
+    /// Verifications by result.
+    pub(crate) fn verifications(&self) -> Vec<(&'static str, u64)> {
+        self.counters.verifications()
+    }
+
+    /// Fetches of keys by result.
+    pub(crate) fn fetches(&self) -> Vec<(&'static str, u64)> {
+        self.counters.fetches()
+    }
+
+    /// The keys that are fetched, by issuer.
+    pub(crate) fn fetched_keys(&self) -> impl Iterator<Item = KeysSample<'_>> {
+        self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Fixed(_) => None,
+            Keys::Fetched(keys, _) => Some(KeysSample {
+                issuer: &issuer.name,
+                keys: keys.len(),
+                age_seconds: keys.age().as_secs_f64(),
+            }),
+        })
+    }
+}
+
+impl Issuer {
+    fn new(settings: &IssuerSettings) -> Self {
+        Self {
+            name: settings.name.as_str().into(),
+            issuer: settings.issuer.as_deref().map(Into::into),
+            audiences: settings.audiences.iter().map(|audience| audience.as_str().into()).collect(),
+            keys: match &settings.keys {
+                KeySource::Fixed(keys) => Keys::Fixed(keys.clone()),
+                KeySource::Fetched(fetch) => Keys::Fetched(Arc::new(FetchedKeys::new()), fetch.clone()),
+            },
+        }
+    }
+
+    fn made(&self, issuer_claim: Option<&str>) -> bool {
+        self.issuer.as_deref().is_none_or(|issuer| issuer_claim == Some(issuer))
+    }
+
+    fn check(&self, token: &Compact<'_>) -> Signature {
+        let check = |keys: &KeySet| {
+            keys.check(token.message, token.signature, token.algorithm, token.key_id.as_deref())
+        };
+        match &self.keys {
+            Keys::Fixed(keys) => check(keys),
+            Keys::Fetched(keys, _) => keys.check(check),
+        }
+    }
+
+    fn wait(&self, issuer: usize) -> Option<KeyWait> {
+        match &self.keys {
+            Keys::Fixed(_) => None,
+            Keys::Fetched(keys, _) => {
+                keys.awaited_fetch().map(|seen_fetches| KeyWait { issuer, seen_fetches })
+            }
+        }
     }
 }

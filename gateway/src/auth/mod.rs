@@ -1,12 +1,28 @@
 //! Who a client is: tokens (JWT, RFC 7519) are verified and become a [`Grant`].
 //!
-//! Owns the keys that tokens are signed with, of all issuers. Shards call [`Authenticator::verify`] synchronously; keys
-//! are fetched on the main runtime.
+//! ```text
+//! token ──> compact ──> issuer by `iss` ──> keys by `kid` and algorithm ──> claims ──> Grant
+//!                                             ^ refresh: the main runtime fetches them (fetch)
+//! ```
+//!
+//! Owns the keys that tokens are signed with, of all issuers. Shards call [`Authenticator::verify`] synchronously. The
+//! algorithm in a token's header is only compared: a key knows itself what it is for, so neither `none` nor a public key
+//! taken for a secret can be.
 
+pub(crate) mod algorithm;
 mod authenticator;
+mod claims;
+mod compact;
+mod fetch;
+mod fetched_keys;
 mod grant;
+pub(crate) mod keys;
+mod metrics;
 mod pattern;
+mod refresh;
+mod schedule;
 
 pub use authenticator::{Authenticator, KeyWait, KeysUnavailable, Verdict};
 pub use grant::{Grant, TokenError};
+pub use keys::{JwksError, KeyError, KeySet, VerificationKey};
 pub use pattern::{Pattern, PatternError};

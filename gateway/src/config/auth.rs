@@ -1,10 +1,25 @@
 //! `[auth]`: where tokens come from, what their claims are called, and who may sign them.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use super::{checks, reader::Section};
+use jsonwebtoken::Algorithm;
+use url::Url;
+
+use super::{
+    Secret, checks, layers,
+    reader::Section,
+    tree::{Node, Origin, texts_table},
+};
+use crate::auth::{
+    KeySet, VerificationKey,
+    algorithm::{ASYMMETRIC, algorithm},
+};
 
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const MAX_ISSUERS: usize = 16;
+/// What RFC 7519 section 4.1 gives a meaning, but for `sub`, which may be the user.
+const REGISTERED_CLAIMS: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// `[auth]`
 #[derive(Debug, Clone)]
@@ -56,9 +71,51 @@ pub enum OnExpiry {
 pub struct IssuerSettings {
     /// What logs and metrics call it.
     pub name: String,
+    /// What `iss` must be; without, it may be anything.
+    pub issuer: Option<String>,
+    /// Of which `aud` must name one; without, a token must have none.
+    pub audiences: Vec<String>,
+    /// Where its keys come from.
+    pub keys: KeySource,
 }
 
-pub(super) fn section(section: &mut Section<'_>) -> AuthSettings {
+/// Where the keys of an issuer come from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// `key` or `key_file`
+    Fixed(KeySet),
+    /// `jwks_url` or `jwks_file`
+    Fetched(FetchSettings),
+}
+
+/// How keys are fetched.
+#[derive(Debug, Clone)]
+pub struct FetchSettings {
+    /// From where.
+    pub place: JwksPlace,
+    /// What they may be used for, whatever they say of themselves.
+    pub algorithms: Vec<Algorithm>,
+    /// Between a fetch and the next, in milliseconds.
+    pub refresh_ms: u64,
+    /// Between a fetch and the next that a token with an unknown key asks for, in milliseconds.
+    pub min_refresh_ms: u64,
+}
+
+/// Where a JWK set is.
+#[derive(Debug, Clone)]
+pub enum JwksPlace {
+    /// `https`, or `http` where that was allowed.
+    Url {
+        /// Without user and password.
+        url: Url,
+        /// Authorities to trust; without, the system's.
+        ca_file: Option<PathBuf>,
+    },
+    /// A file, which is read again as often as a URL would be.
+    File(PathBuf),
+}
+
+pub(super) fn section(section: &mut Section<'_>, example: bool) -> AuthSettings {
     let optional = |text: String| Some(text).filter(|text| !text.is_empty());
     let cookie = section.text(
         "cookie",
@@ -102,6 +159,7 @@ pub(super) fn section(section: &mut Section<'_>) -> AuthSettings {
         &[("reconnect", OnExpiry::Reconnect), ("disconnect", OnExpiry::Disconnect)],
         OnExpiry::Reconnect,
     );
+    let issuers = issuers(section, example);
     AuthSettings {
         cookie: optional(cookie),
         query_key: optional(query_key),
@@ -111,13 +169,13 @@ pub(super) fn section(section: &mut Section<'_>) -> AuthSettings {
         require_expiry,
         expiry_grace,
         on_expiry,
-        issuers: Vec::new(),
+        issuers,
     }
 }
 
 fn claims(section: &mut Section<'_>) -> ClaimNames {
     let mut name = |key, doc, default| section.text(key, doc, default, checks::claim_name);
-    ClaimNames {
+    let names = ClaimNames {
         user: name(
             "user_claim",
             "The claim that says who the client is. Its sockets join the room \"user:<it>\".",
@@ -134,5 +192,204 @@ fn claims(section: &mut Section<'_>) -> ClaimNames {
             "The claim with the patterns of rooms that it may publish to.",
             "publish",
         ),
+    };
+    let keys = [
+        ("user_claim", &names.user),
+        ("rooms_claim", &names.rooms),
+        ("join_claim", &names.join),
+        ("publish_claim", &names.publish),
+    ];
+    for (index, (key, name)) in keys.into_iter().enumerate() {
+        let taken = keys[..index].iter().any(|(_, earlier)| *earlier == name);
+        if taken || REGISTERED_CLAIMS.contains(&&**name) {
+            section.fault(key, &format!("{name:?} means something else already"));
+        }
+    }
+    names
+}
+
+/// What the reference shows.
+fn example_issuer() -> Node {
+    let keys = [
+        ("issuer", "https://login.example.com/"),
+        ("jwks_url", "https://login.example.com/.well-known/jwks.json"),
+    ];
+    texts_table(&Origin::Example, &keys)
+}
+
+fn issuers(section: &mut Section<'_>, example: bool) -> Vec<IssuerSettings> {
+    let doc = "Who may sign tokens; one table each. Each has its keys in one of four ways: jwks_url, jwks_file, key or \
+               key_file. Without an issuer no token is accepted, and nobody needs one.";
+    let default = if example { vec![example_issuer()] } else { Vec::new() };
+    let mut names = Vec::new();
+    let issuers = section.tables("issuers", doc, 0..=MAX_ISSUERS, default, |section| {
+        let default = format!("issuer-{}", names.len() + 1);
+        let name = section.text("name", "What logs and metrics call it.", &default, checks::label);
+        section.example("\"login\"");
+        if names.contains(&name) {
+            section.fault("name", "is the name of an earlier issuer, too");
+        }
+        names.push(name.clone());
+        issuer(section, name)
+    });
+    issuers.into_iter().flatten().collect()
+}
+
+/// Nothing where it is wrong, which is reported.
+fn issuer(section: &mut Section<'_>, name: String) -> Option<IssuerSettings> {
+    let issuer = section.optional_text(
+        "issuer",
+        "What `iss` must be in its tokens. May be left out with `key` and `key_file`: then it may be anything.",
+        checks::not_empty,
+    );
+    let audiences = section.texts(
+        "audiences",
+        "Names of this gateway, of which `aud` must have one. Empty: tokens with an `aud` are refused.",
+        Vec::new(),
+        checks::not_empty,
+    );
+    let algorithms = section.texts(
+        "algorithms",
+        "Algorithms that are accepted: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. \
+         Empty: HS256 for a secret, RS256 or what fits the curve for a public key, each that fits for the keys of a JWK \
+         set, but for HS*.",
+        Vec::new(),
+        checks::algorithm,
+    );
+    let algorithms: Vec<_> = algorithms.iter().filter_map(|name| algorithm(name)).collect();
+    let keys = keys(section, &algorithms)?;
+    if issuer.is_none() && matches!(&keys, KeySource::Fetched(_)) {
+        section.fault("issuer", "is missing, and keys that are fetched need it");
+    }
+    Some(IssuerSettings { name, issuer, audiences, keys })
+}
+
+fn keys(section: &mut Section<'_>, algorithms: &[Algorithm]) -> Option<KeySource> {
+    let url = section.optional_text(
+        "jwks_url",
+        "URL of its keys, a JWK set: `jwks_uri` of OpenID Connect. Redirects are not followed.",
+        checks::jwks_url,
+    );
+    let allow_http = section.switch(
+        "jwks_allow_http",
+        "Whether jwks_url may be http:// to another machine. Who is on the way can then make valid tokens.",
+        false,
+    );
+    let ca_file = section.optional_path(
+        "jwks_ca_file",
+        "Certificates (PEM) of the authorities to trust for jwks_url in place of the system's.",
+    );
+    section.example("\"/etc/broadgate/ca.crt\"");
+    let file = section.optional_path("jwks_file", "A file with a JWK set, read again every jwks_refresh_ms.");
+    section.example("\"/etc/broadgate/jwks.json\"");
+    let check = |text: &str| checks::not_empty(text).map_err(|expected| format!("expected {expected}"));
+    let key = section.secret(
+        "key",
+        "A shared secret (HS256 takes 32 bytes or more), or a public key in PEM. Best given as a file.",
+        |_| "***".to_owned(),
+        check,
+    );
+    section.example("\"***\"");
+    let key_file = section.secret_file("key_file", "A file that holds it, in place of `key`.");
+    section.example("\"/run/secrets/token-key\"");
+    let key_id = section.optional_text(
+        "key_id",
+        "The `kid` of `key` or `key_file`. With it, tokens that name another key are refused.",
+        checks::not_empty,
+    );
+    section.example("\"2026-11\"");
+    let refresh_ms =
+        section.milliseconds("jwks_refresh_ms", "Time between two fetches.", 1000..=DAY_MS, 300_000);
+    let min_refresh_ms = section.milliseconds(
+        "jwks_min_refresh_ms",
+        "A token with an unknown `kid` makes the node fetch at once, but only so long after the last fetch.",
+        100..=HOUR_MS,
+        10_000,
+    );
+
+    let sources = [
+        ("jwks_url", url.is_some()),
+        ("jwks_file", file.is_some()),
+        ("key", key.is_some()),
+        ("key_file", key_file.is_some()),
+    ];
+    let given: Vec<_> = sources.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| *key).collect();
+    let source = match given[..] {
+        [source] => source,
+        [] => {
+            // One that is wrong is reported already.
+            if !section.is_set_any(&sources.map(|(key, _)| key)) {
+                section.fault("", "expected jwks_url, jwks_file, key or key_file, found none of them");
+            }
+            return None;
+        }
+        [_, second, ..] => {
+            section.fault(second, &format!("expected one of {}", given.join(", ")));
+            return None;
+        }
+    };
+    if key_id.is_some() && !source.starts_with("key") {
+        section.fault("key_id", "is for key and key_file; a JWK set names its keys itself");
+    }
+    if ca_file.is_some() && source != "jwks_url" {
+        section.fault("jwks_ca_file", "is for jwks_url");
+    }
+    if let Some(secret) = key.or(key_file) {
+        return fixed_key(section, source, &secret, key_id.as_deref(), algorithms).map(KeySource::Fixed);
+    }
+    let place = match (url, file) {
+        (Some(url), _) => {
+            let url = Url::parse(&url).expect("it was checked");
+            if url.scheme() == "http" && !allow_http && !checks::is_loopback(&url) {
+                let message = "expected https://; http:// to another machine needs jwks_allow_http = true";
+                section.fault("jwks_url", message);
+            }
+            JwksPlace::Url { url, ca_file }
+        }
+        (None, file) => JwksPlace::File(file?),
+    };
+    let algorithms = if algorithms.is_empty() { ASYMMETRIC.to_vec() } else { algorithms.to_vec() };
+    check_jwks(section, &place, &algorithms);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(DAY_MS);
+    let (refresh_ms, min_refresh_ms) = (millis(refresh_ms), millis(min_refresh_ms));
+    Some(KeySource::Fetched(FetchSettings { place, algorithms, refresh_ms, min_refresh_ms }))
+}
+
+fn fixed_key(
+    section: &mut Section<'_>,
+    source: &'static str,
+    secret: &Secret,
+    key_id: Option<&str>,
+    algorithms: &[Algorithm],
+) -> Option<KeySet> {
+    match VerificationKey::from_text(secret.expose(), key_id, algorithms) {
+        Ok(key) => Some(key.into()),
+        Err(error) => {
+            // The file's name, not what is in it.
+            let file = section.shown(source).filter(|_| source == "key_file").map(str::to_owned);
+            let place = file.map_or_else(String::new, |file| format!("{file}: "));
+            section.fault(source, &format!("{place}{error}"));
+            None
+        }
+    }
+}
+
+/// A file that can't be used is told at once; a secret that the whole world can fetch is none.
+fn check_jwks(section: &mut Section<'_>, place: &JwksPlace, algorithms: &[Algorithm]) {
+    match place {
+        JwksPlace::Url { .. } => {
+            if let Some(algorithm) = algorithms.iter().find(|algorithm| !ASYMMETRIC.contains(algorithm)) {
+                let message = format!("{algorithm:?} is for a shared secret, which can't come from a URL");
+                section.fault("algorithms", &message);
+            }
+        }
+        JwksPlace::File(path) => {
+            let keys = layers::read(path).and_then(|json| {
+                KeySet::from_jwks(json.as_bytes(), algorithms).map_err(|error| error.to_string())
+            });
+            if let Err(reason) = keys {
+                section.fault("jwks_file", &format!("{path:?}: {reason}"));
+            }
+        }
     }
 }

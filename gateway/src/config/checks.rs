@@ -2,13 +2,14 @@
 
 use broadgate_adapter::redis::{Address, Endpoint};
 use globset::{GlobBuilder, GlobMatcher};
-use url::Url;
+use url::{Host, Url};
 
 use crate::engineio::OriginPattern;
 
 const MAX_PATH_BYTES: usize = 128;
 const MAX_NAMESPACE_BYTES: usize = 128;
 const MAX_GLOB_BYTES: usize = 256;
+const MAX_LABEL_BYTES: usize = 64;
 const MAX_CLAIM_BYTES: usize = 128;
 const MAX_PREFIX_BYTES: usize = 64;
 
@@ -48,6 +49,43 @@ pub(super) fn token_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("at most {MAX_CLAIM_BYTES} letters, digits and -._~"))
+}
+
+/// What metrics may have as a label.
+pub(super) fn label(name: &str) -> Result<(), String> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if plain && !name.is_empty() && name.len() <= MAX_LABEL_BYTES {
+        return Ok(());
+    }
+    Err(format!("1 to {MAX_LABEL_BYTES} letters, digits and -._"))
+}
+
+/// The name of an algorithm of signatures.
+pub(super) fn algorithm(name: &str) -> Result<(), String> {
+    match crate::auth::algorithm::algorithm(name) {
+        Some(_) => Ok(()),
+        None => Err("algorithms such as \"RS256\", \"ES256\", \"EdDSA\" or \"HS256\"".to_owned()),
+    }
+}
+
+/// Where keys are fetched from.
+pub(super) fn jwks_url(text: &str) -> Result<(), String> {
+    const EXPECTED: &str = "a URL such as https://login.example.com/.well-known/jwks.json";
+    let url = Url::parse(text).map_err(|_| EXPECTED.to_owned())?;
+    let with_host = url.host_str().is_some_and(|host| !host.is_empty());
+    let plain = url.username().is_empty() && url.password().is_none();
+    let scheme = matches!(url.scheme(), "http" | "https");
+    if scheme && with_host && plain { Ok(()) } else { Err(format!("{EXPECTED}, without user and password")) }
+}
+
+/// Does the URL lead to this machine?
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// The name of a claim, which may be a URL.

@@ -24,7 +24,7 @@ mod values;
 
 use std::path::PathBuf;
 
-pub use auth::{AuthSettings, ClaimNames, IssuerSettings, OnExpiry};
+pub use auth::{AuthSettings, ClaimNames, FetchSettings, IssuerSettings, JwksPlace, KeySource, OnExpiry};
 pub use error::{ConfigError, ConfigErrors};
 pub use ops::{OpsKey, OpsKeySource, OpsScope, OpsScopes, OpsSettings, key_text, read_key_file};
 pub use secret::Secret;

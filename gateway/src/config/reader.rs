@@ -211,6 +211,25 @@ impl<'r> Section<'r> {
         self.reader.errors.push(ConfigError::new(origin, format!("{}: {message}", join(&self.path, key))));
     }
 
+    /// Reports what is wrong with a key that was read, beside its type; with no key, with the whole table.
+    pub(super) fn fault(&mut self, key: &str, message: &str) {
+        let origin = self.reader.origin(&join(&self.path, key));
+        let origin = if origin == Origin::Default { self.origin.clone() } else { origin };
+        let path = if key.is_empty() { self.path.clone() } else { join(&self.path, key) };
+        self.reader.errors.push(ConfigError::new(&origin, format!("{path}: {message}")));
+    }
+
+    /// The value of a key that was read, as `print-config` shows it.
+    pub(super) fn shown(&self, key: &str) -> Option<&str> {
+        let mut entries = self.reader.entries.iter();
+        entries.find(|entry| entry.section == self.path && entry.key == key)?.shown.as_deref()
+    }
+
+    /// Did any layer set one of these keys, which were read?
+    pub(super) fn is_set_any(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.reader.is_set(&join(&self.path, key)))
+    }
+
     /// What the reference shows, as a comment, for the key that was read last, which has no default that is the same
     /// everywhere.
     pub(super) fn example(&mut self, value: &'static str) {

@@ -42,7 +42,9 @@ pub(super) fn reference(reader: &Reader) -> String {
     );
     let mut section = None;
     for entry in &reader.entries {
-        let commented = if entry.origin == Origin::Example { "# " } else { "" };
+        // One key of an example makes the whole table one.
+        let is_example = |other: &Entry| other.section == entry.section && other.origin == Origin::Example;
+        let commented = if reader.entries.iter().any(is_example) { "# " } else { "" };
         if section != Some(&entry.section) {
             section = Some(&entry.section);
             out.push('\n');

@@ -35,7 +35,9 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
     let engine = root.section("engine", "Engine.IO and HTTP: the transports under Socket.IO.", |section| {
         engine(section, development)
     });
-    let auth = root.section("auth", "Tokens (JWT): who a client is, and what it may.", auth::section);
+    let auth = root.section("auth", "Tokens (JWT): who a client is, and what it may.", |section| {
+        auth::section(section, example)
+    });
     let adapter = root.section("adapter", "The way to the other nodes.", adapter);
     let namespaces = namespaces(root);
     let rooms = rooms(root, default_rules(&namespaces, development, example));

@@ -23,6 +23,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
         .collect();
     families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(request_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    families.extend(auth_families(node));
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(ops_families(node));
     families.extend(process_families());
@@ -200,6 +201,30 @@ fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             ],
         ),
     ]
+}
+
+fn auth_families(node: &Node) -> Vec<MetricFamily> {
+    let authenticator = &node.authenticator;
+    let verifications =
+        labelled("broadgate_token_verifications_total", "Tokens, by what became of them.", "result");
+    let fetches = labelled("broadgate_jwks_fetches_total", "Fetches of issuers' keys, by result.", "result");
+    let mut families = vec![
+        encode(verifications, &authenticator.verifications()),
+        encode(fetches, &authenticator.fetches()),
+    ];
+    let samples: Vec<_> = authenticator.fetched_keys().collect();
+    // A family without samples is no family to Prometheus' encoder.
+    if !samples.is_empty() {
+        let keys = gauge("broadgate_jwks_keys", "Keys in use of an issuer that fetches them.", "issuer");
+        let age = gauge(
+            "broadgate_jwks_age_seconds",
+            "Since an issuer's keys were last fetched, or since the start.",
+            "issuer",
+        );
+        families.push(encode_values(keys, samples.iter().map(|sample| (sample.issuer, sample.keys as f64))));
+        families.push(encode_values(age, samples.iter().map(|sample| (sample.issuer, sample.age_seconds))));
+    }
+    families
 }
 
 fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
