@@ -596,11 +596,14 @@ fn the_reference_file_is_up_to_date_and_means_the_defaults() {
 fn the_commented_parts_of_the_reference_are_valid_too() {
     let keys =
         reference().lines().filter_map(|line| line.strip_prefix("# ")).fold(String::new(), |keys, line| {
+            let keys = ["namespace =", "match =", "join =", "publish =", "issuer =", "jwks_url ="];
             let is_example = line == "[[rooms]]"
-                || ["namespace =", "match =", "join =", "publish ="].iter().any(|key| line.starts_with(key));
+                || line == "[[auth.issuers]]"
+                || keys.iter().any(|key| line.starts_with(key));
             if is_example { keys + line + "\n" } else { keys }
         });
-    assert_eq!(load(&from_toml("commented.toml", &keys)).unwrap().rooms.len(), 1, "{keys}");
+    let settings = load(&from_toml("commented.toml", &keys)).unwrap();
+    assert_eq!((settings.rooms.len(), settings.auth.issuers.len()), (1, 1), "{keys}");
 }
 
 #[test]

@@ -114,6 +114,16 @@ def test_egress_lets_sentinels_and_what_they_watch_through():
     assert ports == [53, 53, 6379, 26379, 26380]
 
 
+def test_egress_lets_the_keys_of_tokens_through():
+    urls = ["https://login.example.com/keys", "https://login.example.com:8443/keys", "http://127.0.0.1/keys"]
+    issuers = [{"issuer": "i", "jwks_url": url} for url in urls]
+    policy = named(
+        objects(template({"config": {"auth": {"issuers": issuers}}}).stdout), "NetworkPolicy", "test-broadgate"
+    )
+    ports = [p["port"] for rule in policy["spec"]["egress"] for p in rule["ports"]]
+    assert ports == [53, 53, 443, 8443, 80]
+
+
 def test_probes_and_monitors_use_ports_that_exist(rendered):
     for labels, spec in pods(rendered):
         for container in spec["containers"]:
@@ -254,6 +264,8 @@ def test_the_schema_knows_each_key_of_the_node():
     # What a Secret holds.
     own |= {f"adapter.redis.{prefix}{key}" for prefix in ("", "sentinel_") for key in ("password", "password_file")}
     own |= {f"adapter.redis.tls_{key}_file" for key in ("ca", "cert", "key")}
+    # Files that the chart does not mount; a secret comes by `extraEnv`.
+    own |= {f"auth.issuers.{key}" for key in ("jwks_file", "jwks_ca_file", "key_file")}
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert keys_of_the_schema(schema["properties"]["config"]) == keys_of_the_node() - own
 

@@ -78,6 +78,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $ports | uniq | toJson }}
 {{- end }}
 
+{{/* The ports that the keys of tokens' issuers are fetched from. */}}
+{{- define "broadgate.jwksPorts" -}}
+{{- $ports := list }}
+{{- range dig "auth" "issuers" (list) .Values.config }}
+{{- with .jwks_url }}
+{{- $default := ternary "80" "443" (hasPrefix "http:" .) }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" (get (urlParse .) "host") | trimPrefix ":" | default $default | int) }}
+{{- end }}
+{{- end }}
+{{- $ports | uniq | toJson }}
+{{- end }}
+
 {{- define "broadgate.path" -}}
 {{- dig "engine" "path" "/socket.io/" .Values.config }}
 {{- end }}
