@@ -596,10 +596,10 @@ fn the_reference_file_is_up_to_date_and_means_the_defaults() {
 fn the_commented_parts_of_the_reference_are_valid_too() {
     let keys =
         reference().lines().filter_map(|line| line.strip_prefix("# ")).fold(String::new(), |keys, line| {
-            let keys = ["namespace =", "match =", "join =", "publish =", "issuer =", "jwks_url ="];
+            let starts = ["namespace =", "match =", "join =", "publish =", "issuer =", "jwks_url ="];
             let is_example = line == "[[rooms]]"
                 || line == "[[auth.issuers]]"
-                || keys.iter().any(|key| line.starts_with(key));
+                || starts.iter().any(|start| line.starts_with(start));
             if is_example { keys + line + "\n" } else { keys }
         });
     let settings = load(&from_toml("commented.toml", &keys)).unwrap();

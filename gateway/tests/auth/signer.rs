@@ -7,7 +7,7 @@ use broadgate::{
     auth::{Authenticator, Grant, Verdict},
     config::{Sources, load},
 };
-use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, jwk::Jwk};
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
     SignatureAlgorithm,
@@ -63,10 +63,13 @@ impl Signer {
 
     /// The key as an entry of a JWK set, with `kid` and without `alg`.
     pub(crate) fn jwk(&self, key_id: &str) -> Value {
-        let mut jwk =
-            serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
+        let pem = self.public_pem.as_bytes();
+        let public = DecodingKey::from_ec_pem(pem)
+            .or_else(|_| DecodingKey::from_ed_pem(pem))
+            .or_else(|_| DecodingKey::from_rsa_pem(pem))
+            .unwrap();
+        let mut jwk = serde_json::to_value(Jwk::from_decoding_key(&public, None).unwrap()).unwrap();
         let fields = jwk.as_object_mut().unwrap();
-        fields.remove("alg");
         fields.insert("kid".into(), key_id.into());
         jwk
     }
