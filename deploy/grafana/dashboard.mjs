@@ -119,6 +119,10 @@ const redis = [
   panel("Reconnects and gaps", "In five minutes. After a gap messages may be missing.",
     [[sum(`increase(${metric("broadgate_adapter_reconnects_total")}[5m])`, "instance"), "{{instance}} reconnects"],
      [sum(`increase(${metric("broadgate_adapter_gaps_total")}[5m])`, "instance"), "{{instance}} gaps"]]),
+  panel("Delivery probe: age", "Of the newest message that a node knows to have got through Redis; it sends one every 2 s.",
+    [[`max by (instance) (${metric("broadgate_delivery_probe_age_seconds")})`, "{{instance}}"]], { unit: "s" }),
+  panel("Delivery probe: round trip", "How long that message took from the node to Redis and back.",
+    [[`max by (instance) (${metric("broadgate_delivery_probe_round_trip_seconds")})`, "{{instance}}"]], { unit: "s" }),
 ];
 
 const sentOn = sum(rate("broadgate_forwarded_requests_sent_total", 'result!~"no_such_node|forged_id|stale_id"'));

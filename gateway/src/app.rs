@@ -293,6 +293,7 @@ fn build_shard(
         connect_timeout_ms: millis(settings.engine.connect_timeout),
         subscribe_timeout_ms: millis(subscribe_timeout),
         engine: Arc::clone(&node.engine),
+        when_down: settings.adapter.when_down(),
         publish_order: Arc::clone(&node.publish_order),
         peers,
         shards: Arc::clone(&node.shards),

@@ -10,5 +10,6 @@ pub mod hub;
 pub mod net;
 mod node;
 mod ops;
+mod publish_course;
 pub mod runtime;
 pub mod telemetry;

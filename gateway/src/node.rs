@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashSet,
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use broadgate_adapter::{
@@ -21,6 +23,7 @@ use crate::{
     engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
     hub::{HubMessage, send_broadcast, send_counted},
     ops::AccessCounters,
+    publish_course::Course,
     runtime::{Inbox, Places},
     telemetry::ShardCounters,
 };
@@ -109,8 +112,13 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotReady {
     Draining,
-    /// Since it started: a link that is lost later makes no node unready, or Redis would take all of them away.
+    /// Since it started.
     NeverLinked,
+    /// What is published now would not arrive: for so long nothing has come back through Redis.
+    ProbeStale {
+        age: Duration,
+        max_age: Duration,
+    },
 }
 
 impl Node {
@@ -154,6 +162,10 @@ impl Node {
         if metrics.ever_subscribed == 0 || metrics.announced == 0 {
             return Err(NotReady::NeverLinked);
         }
+        let age = Duration::from_micros(metrics.probe_age_us);
+        if let Some(max_age) = self.settings.adapter.probe_max_age().filter(|max_age| age > *max_age) {
+            return Err(NotReady::ProbeStale { age, max_age });
+        }
         Ok(())
     }
 
@@ -190,32 +202,56 @@ impl Node {
         self.engine.request(Arc::new(request)).await.map(drop)
     }
 
-    /// Publishes to all members on all nodes; tells how many sessions of this node it was queued for, and whether it
-    /// went on to the others.
-    pub(crate) async fn publish(&self, broadcast: Broadcast) -> (usize, Result<(), PublishError>) {
+    /// Publishes to all members on all nodes, or as `adapter.redis.when_down` says where the others can't be reached.
+    pub(crate) async fn publish(&self, broadcast: Broadcast) -> Published {
         let broadcast = Arc::new(broadcast);
-        let (published, answered, answers) = {
+        let (published, answers) = {
             let _order = self.publish_order.publish();
             let mut published = self.engine.publish(Arc::clone(&broadcast));
-            // What other nodes could not take is delivered nowhere; the engine knows that at once.
+            // Before anybody has it: what the engine says at once decides whether anybody gets it.
             let answered = (&mut published).now_or_never();
-            if let Some(Err(PublishError::Invalid(why))) = answered {
-                return (0, Err(PublishError::Invalid(why)));
+            let course = Course::of(answered.as_ref(), self.settings.adapter.when_down());
+            if let Course::Nowhere(error) = course {
+                return Published::Nowhere(error);
             }
             let answers: Vec<_> = self.shards.iter().map(|inbox| send_counted(inbox, &broadcast)).collect();
-            (published, answered, answers)
+            let published = match course {
+                Course::HereOnly => None,
+                _ => Some(match answered {
+                    Some(result) => ready(result).boxed(),
+                    None => published,
+                }),
+            };
+            (published, answers)
         };
-        let published = match answered {
-            Some(result) => result,
-            None => published.await,
+        let published = match published {
+            None => None,
+            Some(published) => Some(published.await),
         };
         let mut delivered = 0;
         for answer in answers {
             // A shard that is gone or full delivers nothing.
             delivered += answer.await.unwrap_or(0);
         }
-        (delivered, published)
+        match published {
+            None => Published::HereOnly { delivered },
+            Some(Ok(())) => Published::Everywhere { delivered },
+            Some(Err(error)) => Published::MaybeElsewhere { delivered, error },
+        }
     }
+}
+
+/// What became of [`Node::publish`]. `delivered`: sessions of this node that it was queued for.
+#[derive(Debug)]
+pub(crate) enum Published {
+    /// It went on to the other nodes.
+    Everywhere { delivered: usize },
+    /// The other nodes can't be reached, and it was to be delivered all the same.
+    HereOnly { delivered: usize },
+    /// It failed on its way: the other nodes may have it or not.
+    MaybeElsewhere { delivered: usize, error: PublishError },
+    /// Nobody has it.
+    Nowhere(PublishError),
 }
 
 /// The answer to [`Node::fetch`].

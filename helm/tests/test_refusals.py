@@ -71,6 +71,8 @@ WRONG_VALUES = [
     ("config.adapter.redis.urls", ["unix:///run/redis.sock"]),
     ("config.adapter.redis.sentinel_master_tls", "yes"),
     ("config.adapter.redis.driver", "ioredis"),
+    ("config.adapter.redis.when_down", "queue"),
+    ("config.adapter.redis.probe_max_age_ms", -1),
     ("drain.preStopSeconds", -1),
     ("drain.marginSeconds", 0),
     ("drain.terminationGracePeriodSeconds", 30),

@@ -31,6 +31,7 @@ pub use secret::Secret;
 pub use settings::{
     Access, AdapterSettings, EngineSettings, Limits, LogFormat, LogSettings, NamespaceSettings, RedisLogin,
     RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings, ServerSettings, Settings,
+    WhenDown,
 };
 
 use reader::{Reader, Section};

@@ -5,7 +5,7 @@ use broadgate_adapter::RedisDriver;
 use super::{
     Secret, checks,
     reader::{Reader, Section},
-    settings::{RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, SentinelSettings},
+    settings::{RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, SentinelSettings, WhenDown},
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -88,6 +88,20 @@ pub(super) fn section(section: &mut Section<'_>) -> RedisSettings {
         10..=HOUR_MS,
         3_000,
     );
+    let when_down = section.choice(
+        "when_down",
+        "What becomes of a publish while Redis is away: \"fail\" refuses it, and nobody gets it; with \"local\" the members \
+         on this node get it and the answer says local_only.",
+        &[("fail", WhenDown::Fail), ("local", WhenDown::Local)],
+        WhenDown::default(),
+    );
+    let probe_max_age = section.milliseconds(
+        "probe_max_age_ms",
+        "How long no message may have come back to the node through Redis before /readyz says no; the node sends one \
+         every 2 seconds. 0: it is ready all the same.",
+        0..=HOUR_MS,
+        15_000,
+    );
     let url = url.unwrap_or_else(|| Secret::new(""));
     RedisSettings {
         mode,
@@ -103,6 +117,8 @@ pub(super) fn section(section: &mut Section<'_>) -> RedisSettings {
         subscribe_timeout,
         publish_timeout,
         answer_timeout,
+        when_down,
+        probe_max_age: Some(probe_max_age).filter(|age| !age.is_zero()),
     }
 }
 

@@ -107,6 +107,38 @@ pub struct RedisSettings {
     pub publish_timeout: Duration,
     /// How long other nodes may take to answer.
     pub answer_timeout: Duration,
+    /// What becomes of a publish while the server is away.
+    pub when_down: WhenDown,
+    /// How old the newest message that is known to get through may be before the node is not ready. `None`: any age.
+    pub probe_max_age: Option<Duration>,
+}
+
+impl AdapterSettings {
+    /// What becomes of a publish while the other nodes can't be reached. A node alone has none.
+    pub fn when_down(&self) -> WhenDown {
+        match self {
+            Self::Memory => WhenDown::default(),
+            Self::Redis(redis) => redis.when_down,
+        }
+    }
+
+    /// `adapter.redis.probe_max_age_ms`; `None`: any age will do.
+    pub fn probe_max_age(&self) -> Option<Duration> {
+        match self {
+            Self::Memory => None,
+            Self::Redis(redis) => redis.probe_max_age,
+        }
+    }
+}
+
+/// `adapter.redis.when_down`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenDown {
+    /// It is refused and goes nowhere.
+    #[default]
+    Fail,
+    /// The members on this node get it, and the publisher is told that only they did.
+    Local,
 }
 
 /// `adapter.redis.mode`

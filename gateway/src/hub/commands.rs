@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     engineio::{EngineIo, EngineMessage, SessionId, Source},
+    publish_course::Course,
     telemetry::{Counter, ShardCounters},
 };
 
@@ -45,26 +46,27 @@ const fn limit(message: &'static str) -> Refusal {
 pub(super) const UNAVAILABLE: Refusal =
     Refusal { error: "adapter_unavailable", message: "the link to the other nodes is down; try again" };
 
-/// Why a publish did not go on to the other nodes. But for `invalid_argument`, members on this node have it.
-const fn refusal_of(error: &PublishError) -> Refusal {
-    match error {
-        PublishError::LinkDown => Refusal {
-            error: "adapter_unavailable",
-            message: "the link to the other nodes is down; only members on this node got it",
-        },
-        PublishError::QueueFull => Refusal {
-            error: "adapter_unavailable",
-            message: "too much waits for the other nodes; only members on this node got it",
-        },
-        PublishError::Refused(_) => Refusal {
-            error: "adapter_unavailable",
-            message: "the other nodes may not have got it; members on this node did",
-        },
+/// Why a publish went nowhere.
+const fn refused_at_once(error: &PublishError) -> Refusal {
+    let message = match error {
         PublishError::Invalid(_) => {
-            invalid("the message is larger or nested more deeply than the other nodes take; nobody got it")
+            return invalid(
+                "the message is larger or nested more deeply than the other nodes take; nobody got it",
+            );
         }
-    }
+        PublishError::QueueFull => "too much waits for the other nodes; nobody got it",
+        PublishError::LinkDown | PublishError::Refused(_) => {
+            "the link to the other nodes is down; nobody got it"
+        }
+    };
+    Refusal { error: "adapter_unavailable", message }
 }
+
+/// What failed on its way: members on this node have it.
+const FAILED_ON_ITS_WAY: Refusal = Refusal {
+    error: "adapter_unavailable",
+    message: "the link to the other nodes failed; members on this node got it, others may not have",
+};
 
 /// Who asks, and how to answer.
 #[derive(Clone, Copy)]
@@ -213,12 +215,16 @@ impl Hub {
         let order = Arc::clone(&self.spec.publish_order);
         let order = order.publish();
         let mut published = self.spec.engine.publish(Arc::clone(&broadcast));
-        // What other nodes could not take is delivered nowhere; the engine knows that at once.
+        // Before anybody has it: what the engine says at once decides whether anybody gets it.
         let answered = (&mut published).now_or_never();
-        if let Some(Err(PublishError::Invalid(_))) = answered {
-            io.counters().publishes_invalid.add(1);
-            return self.refuse(io, caller, refusal_of(&PublishError::Invalid(String::new())));
+        let course = Course::of(answered.as_ref(), self.spec.when_down);
+        if let Course::Nowhere(error) = course {
+            let refusal = refused_at_once(&error);
+            publish_counter(io.counters(), refusal).add(1);
+            return self.refuse(io, caller, refusal);
         }
+        let local_only = course == Course::HereOnly;
+        let answered = if local_only { Some(Ok(())) } else { answered };
         let mut elsewhere = Vec::new();
         for inbox in self.other_shards() {
             match caller.ack_id {
@@ -233,12 +239,13 @@ impl Hub {
         let received = Received { broadcast: Arc::clone(&broadcast), source: Source::OwnShard };
         let delivered = self.deliver(io, &[received], Some(caller.session.index));
         let Some(ack_id) = caller.ack_id else {
-            // Nobody waits for the answer; that it failed is counted by the engine.
-            return io.counters().publishes_ok.add(1);
+            // Nobody waits for the answer; that it failed later is counted by the engine.
+            return published_counter(io.counters(), local_only).add(1);
         };
         let (session, namespace) = (caller.session, caller.namespace);
         let room = broadcast.rooms.first().cloned().unwrap_or_default();
-        let done = PublishDone { session, namespace, ack_id: ack_id.into(), room, delivered, result: Ok(()) };
+        let ack_id = ack_id.into();
+        let done = PublishDone { session, namespace, ack_id, room, delivered, local_only, result: Ok(()) };
         self.await_publish(io, done, elsewhere, published, answered);
     }
 
@@ -314,19 +321,19 @@ impl Hub {
         let caller = Caller { session: done.session, namespace: done.namespace, ack_id: Some(&done.ack_id) };
         match &done.result {
             Ok(()) => {
-                io.counters().publishes_ok.add(1);
+                published_counter(io.counters(), done.local_only).add(1);
                 let answer = Answer {
                     ok: true,
                     room: Some(&done.room),
                     delivered: Some(done.delivered),
+                    local_only: done.local_only,
                     ..Answer::default()
                 };
                 self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
             }
-            Err(error) => {
-                let refusal = refusal_of(error);
-                publish_counter(io.counters(), refusal).add(1);
-                self.refuse(io, caller, refusal);
+            Err(_) => {
+                publish_counter(io.counters(), FAILED_ON_ITS_WAY).add(1);
+                self.refuse(io, caller, FAILED_ON_ITS_WAY);
             }
         }
     }
@@ -380,6 +387,10 @@ fn join_counter(counters: &ShardCounters, refusal: Refusal) -> &Counter {
         "adapter_unavailable" => &counters.joins_unavailable,
         _ => &counters.joins_invalid,
     }
+}
+
+fn published_counter(counters: &ShardCounters, local_only: bool) -> &Counter {
+    if local_only { &counters.publishes_local_only } else { &counters.publishes_ok }
 }
 
 fn publish_counter(counters: &ShardCounters, refusal: Refusal) -> &Counter {

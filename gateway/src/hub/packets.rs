@@ -25,6 +25,9 @@ pub(super) struct Answer<'a> {
     /// Of a publish: members on this node that it was queued for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delivered: Option<usize>,
+    /// Of a publish: the other nodes can't be reached, and do not have it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) local_only: bool,
     /// A stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<&'static str>,

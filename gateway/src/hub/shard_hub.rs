@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     auth::Authenticator,
-    config::{Limits, NamespaceSettings},
+    config::{Limits, NamespaceSettings, WhenDown},
     engineio::{
         Application, BadState, CloseReason, Elsewhere, EngineIo, EngineMessage, Gate, Id, NodeId, Peers,
         PublishOrder, SessionId, Source,
@@ -62,6 +62,8 @@ pub struct PublishDone {
     pub(super) ack_id: Box<str>,
     pub(super) room: Box<str>,
     pub(super) delivered: usize,
+    /// Only this node's members got it, as it was to be.
+    pub(super) local_only: bool,
     pub(super) result: Result<(), PublishError>,
 }
 
@@ -85,6 +87,8 @@ pub struct HubSpec {
     pub subscribe_timeout_ms: u64,
     /// What is published goes through it.
     pub engine: Arc<dyn Engine>,
+    /// What becomes of it while the other nodes can't be reached.
+    pub when_down: WhenDown,
     /// Held while it does.
     pub publish_order: Arc<PublishOrder>,
     /// The way to the other nodes, where there are any.

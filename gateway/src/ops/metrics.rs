@@ -26,6 +26,8 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(auth_families(node));
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(ops_families(node));
+    families.extend(revocation_families(node).iter().map(|(family, samples)| encode(*family, samples)));
+    families.extend(probe_families(node));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
 }
@@ -307,6 +309,50 @@ fn ops_families(node: &Node) -> [MetricFamily; 2] {
         "result",
     );
     [encoded, encode(reloads, &node.ops_access.reloads())]
+}
+
+fn revocation_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
+    let metrics = node.engine.metrics();
+    vec![
+        (
+            labelled(
+                "broadgate_revocations_total",
+                "Revocations of tokens: received (told or lifted), not_kept (for nodes that start later), dropped (too many).",
+                "result",
+            ),
+            vec![
+                ("received", metrics.revocations_received_total),
+                ("not_kept", metrics.revocations_not_kept_total),
+                ("dropped", metrics.revocations_dropped_total),
+            ],
+        ),
+        (
+            gauge(
+                "broadgate_adapter_keys_denied",
+                "1 while Redis lets this node use no keys: it keeps no revocations and counts users alone.",
+                "",
+            ),
+            vec![("", metrics.keys_denied)],
+        ),
+    ]
+}
+
+/// The node's own hello, on its way to Redis and back.
+fn probe_families(node: &Node) -> Vec<MetricFamily> {
+    let metrics = node.engine.metrics();
+    let seconds = |name, help, us: u64| encode_values(gauge(name, help, ""), [("", us as f64 / 1e6)]);
+    vec![
+        seconds(
+            "broadgate_delivery_probe_age_seconds",
+            "Age of the newest message that is known to have come back to the node through Redis; it sends one every 2 s.",
+            metrics.probe_age_us,
+        ),
+        seconds(
+            "broadgate_delivery_probe_round_trip_seconds",
+            "How long that message took to Redis and back.",
+            metrics.probe_round_trip_us,
+        ),
+    ]
 }
 
 /// Empty where the system has no `/proc`.

@@ -114,8 +114,13 @@ async fn metrics_page(State(node): State<Arc<Node>>) -> impl IntoResponse {
 async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
     let reason = match node.readiness() {
         Ok(()) => return (StatusCode::OK, Json(json!({ "ready": true }))),
-        Err(NotReady::Draining) => "the node is shutting down",
-        Err(NotReady::NeverLinked) => "the link to the other nodes was not made yet",
+        Err(NotReady::Draining) => "the node is shutting down".to_owned(),
+        Err(NotReady::NeverLinked) => "the link to the other nodes was not made yet".to_owned(),
+        Err(NotReady::ProbeStale { age, max_age }) => format!(
+            "no message came back through Redis for {} s (adapter.redis.probe_max_age_ms = {})",
+            age.as_secs(),
+            max_age.as_millis()
+        ),
     };
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reason": reason })))
 }

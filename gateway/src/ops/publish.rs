@@ -16,7 +16,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     config::{Limits, Settings},
-    node::Node,
+    node::{Node, Published},
 };
 
 /// The body. No room at all means everyone in the namespace.
@@ -77,21 +77,31 @@ pub(super) async fn publish(State(node): State<Arc<Node>>, body: Bytes) -> Respo
         }
     };
     match node.publish(broadcast).await {
-        (delivered, Ok(())) => Json(json!({ "ok": true, "delivered": delivered })).into_response(),
-        (_, Err(error @ PublishError::Invalid(_))) => {
+        Published::Everywhere { delivered } => {
+            Json(json!({ "ok": true, "delivered": delivered })).into_response()
+        }
+        Published::HereOnly { delivered } => {
+            Json(json!({ "ok": true, "delivered": delivered, "local_only": true })).into_response()
+        }
+        Published::Nowhere(error @ PublishError::Invalid(_)) => {
             let answer = json!({ "ok": false, "error": "invalid_argument", "message": error.to_string() });
             (StatusCode::BAD_REQUEST, Json(answer)).into_response()
         }
-        (delivered, Err(error)) => {
-            let answer = json!({
-                "ok": false,
-                "error": "adapter_unavailable",
-                "message": format!("{error}; members on this node got it"),
-                "delivered": delivered,
-            });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
+        Published::Nowhere(error) => unavailable(&format!("{error}; nobody got it"), 0),
+        Published::MaybeElsewhere { delivered, error } => {
+            unavailable(&format!("{error}; members on this node got it, others may not have"), delivered)
         }
     }
+}
+
+fn unavailable(message: &str, delivered: usize) -> Response {
+    let answer = json!({
+        "ok": false,
+        "error": "adapter_unavailable",
+        "message": message,
+        "delivered": delivered,
+    });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
 }
 
 fn read(body: &[u8], settings: &Settings) -> Result<Broadcast, Refusal> {

@@ -194,6 +194,7 @@ shard_counters! {
     }
     Counter "broadgate_publishes_total" "Requests of clients to publish, by result." "result" {
         publishes_ok "ok",
+        publishes_local_only "local_only",
         publishes_forbidden "forbidden",
         publishes_invalid "invalid_argument",
         publishes_limited "limit_reached",

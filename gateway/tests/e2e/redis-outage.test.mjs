@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { ask, askOk, connect, member, receive, received } from "./support/clients.mjs";
 import { atEnd, until } from "./support/conditions.mjs";
-import { startGateway } from "./support/gateway.mjs";
+import { OPEN_ROOMS, broadgate, startGateway } from "./support/gateway.mjs";
 import { emitter, startRedis } from "./support/redis.mjs";
 
 const PUBLISH_EVERY_MS = 5;
@@ -56,7 +56,7 @@ test("Redis is killed and comes back under load", async (t) => {
   }
   assert.deepEqual(disconnects, []);
 
-  for (const gateway of [first, second]) assert.ok(await gateway.isReady(), "an outage of Redis takes no node away");
+  for (const gateway of [first, second]) await until("the node gets new clients again", () => gateway.isReady());
   await askOk(readers[1], "join", "new room");
   emitter(t, redis).to("new room").emit("welcome", 1);
   assert.deepEqual(await receive(readers[1], "welcome"), [[1]]);
@@ -81,6 +81,99 @@ test("a node that starts while Redis is away becomes ready when Redis comes", as
   emitter(t, redis).to("room").emit("said", 1);
   assert.deepEqual(await receive(reader, "said"), [[1]]);
 });
+
+const DRIVERS = ["redis", "fred"];
+const config = (driver, more) => `${OPEN_ROOMS()}[adapter.redis]\ndriver = "${driver}"\n${more}\n`;
+
+/** Two nodes, with a writer and a member of "room" on the first and a member on the second; then Redis dies. */
+async function twoNodesWithoutRedis(t, text) {
+  const redis = await startRedis(t);
+  const [first, second] = await Promise.all([1, 2].map(() => startGateway(t, { redis, config: text })));
+  const writer = await connect(t, first);
+  const [near, far] = [await member(t, first, "room"), await member(t, second, "room")];
+  await askOk(writer, "publish", "room", "said", "before");
+  for (const reader of [near, far]) await receive(reader, "said");
+  await redis.kill();
+  await until("the link is known to be down", async () => {
+    const up = await first.metric("broadgate_adapter_link_up", { link: "publish" });
+    return up === 0;
+  });
+  const comeBack = async () => {
+    await startRedis(t, { port: redis.port });
+    for (const gateway of [first, second]) {
+      await until("the gap is over", async () => (await gateway.metric("broadgate_adapter_gaps_total")) > 0);
+    }
+    await until("publishes are taken", async () => (await ask(writer, "publish", "room", "said", "after")).ok);
+    for (const reader of [near, far]) {
+      await until("it arrives", () => received(reader, "said").some(([text]) => text === "after"));
+    }
+  };
+  const heard = (reader) => [...new Set(received(reader, "said").map(([text]) => text))];
+  return { first, writer, near, far, comeBack, heard };
+}
+
+for (const driver of DRIVERS) {
+  test(`without Redis a publish reaches nobody (${driver})`, async (t) => {
+    const { first, writer, near, far, comeBack, heard } = await twoNodesWithoutRedis(t, config(driver, ""));
+    const ack = await ask(writer, "publish", "room", "said", "lost");
+    assert.equal(ack.error, "adapter_unavailable");
+    assert.match(ack.message, /nobody got it/);
+    // Without an ack nobody is told; it is counted.
+    writer.emit("publish", "room", "said", "lost without an ack");
+    const { status, body } = await first.publish({ room: "room", event: "said", data: "lost by the ops API" });
+    assert.deepEqual([status, body.ok, body.error, body.delivered], [503, false, "adapter_unavailable", 0]);
+    assert.match(body.message, /nobody got it/);
+    const command = broadgate("publish", "--ops", first.opsUrl, "--room", "room", "said", "lost by the command");
+    await assert.rejects(command, /503.*adapter_unavailable/s);
+    await until("all are counted", async () =>
+      (await first.metric("broadgate_publishes_total", { result: "adapter_unavailable" })) === 2);
+
+    await comeBack();
+    // Each link keeps its order, so what had been delivered before would be here by now.
+    for (const reader of [near, far]) assert.deepEqual(heard(reader), ["before", "after"]);
+  });
+
+  test(`without Redis a publish reaches the members of its node where the config says so (${driver})`, async (t) => {
+    const text = config(driver, 'when_down = "local"');
+    const { first, writer, near, far, comeBack, heard } = await twoNodesWithoutRedis(t, text);
+    const ack = await askOk(writer, "publish", "room", "said", "near");
+    assert.deepEqual([ack.delivered, ack.local_only], [1, true]);
+    const { status, body } = await first.publish({ room: "room", event: "said", data: "by the ops API" });
+    assert.deepEqual([status, body], [200, { ok: true, delivered: 1, local_only: true }]);
+    const output = await broadgate("publish", "--ops", first.opsUrl, "--room", "room", "said", "by the command");
+    assert.match(output, /on this node only/);
+    assert.equal(await first.metric("broadgate_publishes_total", { result: "local_only" }), 1);
+    await receive(near, "said", 4);
+
+    await comeBack();
+    assert.deepEqual(heard(near), ["before", "near", "by the ops API", "by the command", "after"]);
+    assert.deepEqual(heard(far), ["before", "after"]);
+    assert.equal((await askOk(writer, "publish", "room", "said", "more")).local_only, undefined);
+  });
+}
+
+test("a node that nothing comes back to through Redis gets no new clients until something does", async (t) => {
+  const redis = await startRedis(t);
+  const gateway = await startGateway(t, { redis, config: config("redis", "probe_max_age_ms = 4000") });
+  const client = await connect(t, gateway);
+  assert.ok((await gateway.metric("broadgate_delivery_probe_round_trip_seconds")) > 0);
+  await redis.kill();
+  await until("it is not ready", async () => !(await gateway.isReady()));
+  const { status, reason } = await readiness(gateway);
+  assert.equal(status, 503);
+  assert.match(reason, /no message came back through Redis for \d+ s \(adapter\.redis\.probe_max_age_ms = 4000\)/);
+  assert.ok((await gateway.metric("broadgate_delivery_probe_age_seconds")) > 4);
+  assert.equal(await gateway.metric("broadgate_ready"), 0);
+  assert.equal((await fetch(`${gateway.opsUrl}/livez`)).status, 200, "a restart would mend nothing");
+  await startRedis(t, { port: redis.port });
+  await until("it is ready again", () => gateway.isReady());
+  assert.ok(client.connected, "those that are there stay");
+});
+
+async function readiness(gateway) {
+  const response = await fetch(`${gateway.opsUrl}/readyz`);
+  return { status: response.status, ...(await response.json()) };
+}
 
 /** Publishes 0, 1, 2 … into the room, whatever the acks say, until stopped. */
 function publishSteadily(t, writer) {
