@@ -27,7 +27,7 @@ use crate::{
     demo,
     engineio::{AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
-    node::{Node, ShardSink},
+    node::{Learnt, Node, ShardSink},
     ops,
     runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
     telemetry::ShardCounters,
@@ -66,25 +66,18 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let id_key = IdKey::random().map_err(io::Error::other).context("no random source")?;
     let (inboxes, mailboxes) = inboxes(settings.server.shards, settings.limits.max_shard_inbox_bytes);
     let gatherer = Arc::new(Gatherer::new(Arc::clone(&inboxes)));
-    let malformed_peer_messages = Arc::default();
+    let learnt = Learnt::default();
     let sink = ShardSink {
         shards: Arc::clone(&inboxes),
         gatherer: Arc::clone(&gatherer),
         node_id,
-        malformed_peer_messages: Arc::clone(&malformed_peer_messages),
+        learnt: learnt.clone(),
     };
     let engine = start_engine(&settings, (node_id, id_key), Arc::new(sink))?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
     let places = Arc::new(Places::new(settings.limits.max_http_connections, descriptors));
-    let node = Node::new(
-        Arc::clone(&settings),
-        engine,
-        Arc::clone(&inboxes),
-        gatherer,
-        counters,
-        places,
-        malformed_peer_messages,
-    );
+    let node =
+        Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), gatherer, counters, places, learnt);
     let node = Arc::new(node);
     let threads = start_shards(&node, (node_id, id_key), mailboxes)?;
 
@@ -93,6 +86,8 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
     let ops_server = tokio::spawn(ops::serve(ops, Arc::clone(&node)));
     let key_refresh = tokio::spawn(node.authenticator.keep_keys_fresh());
+    let users = Arc::clone(&node.users);
+    let user_counts = tokio::spawn(async move { users.run().await });
     announce(&settings, node_id, addresses);
 
     tokio::select! {
@@ -109,6 +104,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let published = tokio::time::timeout(ENGINE_SHUTDOWN_TIMEOUT, node.engine.shutdown()).await.is_ok();
     ops_server.abort();
     key_refresh.abort();
+    user_counts.abort();
     if !drained || !published {
         tracing::warn!(drained, published, "not everything was brought to an end in time");
     }

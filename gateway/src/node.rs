@@ -11,13 +11,15 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Broadcast, Engine, Event, EventSink, PublishError, Request, RequestError, Response, SocketDetails,
+    Broadcast, Engine, Event, EventSink, PublishError, Request, RequestError, Response, RevocationChange,
+    SocketDetails,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::sync::Notify;
 
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, RevocationStore, UserConnections, unix_now_s},
     cluster::Gatherer,
     config::Settings,
     engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
@@ -35,7 +37,18 @@ pub(crate) struct ShardSink {
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) node_id: NodeId,
+    pub(crate) learnt: Learnt,
+}
+
+/// What the adapter's events say about the node as a whole.
+#[derive(Clone, Default)]
+pub(crate) struct Learnt {
+    /// Messages of other nodes that could not be read.
     pub(crate) malformed_peer_messages: Arc<AtomicU64>,
+    /// Tokens that count no more.
+    pub(crate) revocations: Arc<RevocationStore>,
+    /// Notified when the link to the other nodes is back.
+    pub(crate) outage_is_over: Arc<Notify>,
 }
 
 impl EventSink for ShardSink {
@@ -67,12 +80,25 @@ impl EventSink for ShardSink {
                     inbox.send(EngineMessage::PeerLost(Some(node)));
                 }
             }
-            Event::Gap { .. } | Event::NodeFound { .. } | Event::Revocation(_) => {}
+            Event::Revocation(change) => self.on_revocation(&change),
+            Event::Gap { .. } => self.learnt.outage_is_over.notify_one(),
+            Event::NodeFound { .. } => {}
         }
     }
 }
 
 impl ShardSink {
+    /// All that is in force is told again on each new link: shards hear of what is new only.
+    fn on_revocation(&self, change: &RevocationChange) {
+        let is_new = self.learnt.revocations.change(change, unix_now_s());
+        let RevocationChange::Revoke(_) = change else { return };
+        if is_new {
+            for inbox in self.shards.iter() {
+                inbox.send(EngineMessage::Application(HubMessage::Revoked));
+            }
+        }
+    }
+
     /// What clients of other nodes send comes this way, too.
     fn on_node_message(&self, payload: Bytes) {
         match PeerDelivery::read(self.node_id, payload) {
@@ -84,7 +110,7 @@ impl ShardSink {
                 let _taken = inbox.send_bounded(EngineMessage::Peer(delivery), bytes);
             }
             Err(error) => {
-                self.malformed_peer_messages.fetch_add(1, Ordering::Relaxed);
+                self.learnt.malformed_peer_messages.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%error, "a message of another node can't be read");
             }
         }
@@ -97,8 +123,8 @@ pub(crate) struct Node {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) publish_order: Arc<PublishOrder>,
-    /// Messages of other nodes that could not be read.
-    pub(crate) malformed_peer_messages: Arc<AtomicU64>,
+    pub(crate) learnt: Learnt,
+    pub(crate) users: Arc<UserConnections>,
     pub(crate) shards: Arc<[ShardInbox]>,
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
@@ -129,17 +155,23 @@ impl Node {
         gatherer: Arc<Gatherer>,
         counters: Vec<Arc<ShardCounters>>,
         places: Arc<Places>,
-        malformed_peer_messages: Arc<AtomicU64>,
+        learnt: Learnt,
     ) -> Self {
         let publish_order = Arc::default();
         let authenticator = Arc::new(Authenticator::new(&settings.auth, &settings.limits));
         let draining = AtomicBool::new(false);
+        let users = UserConnections::new(
+            Arc::clone(&engine),
+            settings.limits.max_connections_per_user,
+            Arc::clone(&learnt.outage_is_over),
+        );
         Self {
             settings,
             engine,
             authenticator,
             publish_order,
-            malformed_peer_messages,
+            learnt,
+            users: Arc::new(users),
             shards,
             gatherer,
             counters,

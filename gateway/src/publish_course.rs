@@ -22,9 +22,11 @@ impl Course {
         match (at_once, when_down) {
             (None | Some(Ok(())), _) => Self::Everywhere,
             // What can never be published has no members here, either: nodes would differ in what they deliver.
-            (Some(Err(error @ PublishError::Invalid(_))), _) => Self::Nowhere(error.clone()),
-            (Some(Err(error)), WhenDown::Fail) => Self::Nowhere(error.clone()),
+            (Some(Err(error)), _) if matches!(error, PublishError::Invalid(_)) => {
+                Self::Nowhere(error.clone())
+            }
             (Some(Err(_)), WhenDown::Local) => Self::HereOnly,
+            (Some(Err(error)), WhenDown::Fail) => Self::Nowhere(error.clone()),
         }
     }
 }

@@ -20,9 +20,20 @@ pub(crate) mod keys;
 mod metrics;
 mod pattern;
 mod refresh;
+mod revocations;
 mod schedule;
+mod user_connections;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use authenticator::{Authenticator, KeyWait, KeysUnavailable, Verdict};
 pub use grant::{Grant, TokenError};
 pub use keys::{JwksError, KeyError, KeySet, VerificationKey};
 pub use pattern::{Pattern, PatternError};
+pub use revocations::RevocationStore;
+pub use user_connections::{Admission, TooManyConnections, UserConnections, UserPlace};
+
+/// Seconds since 1970, as tokens have them; a clock before gives 0.
+pub(crate) fn unix_now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

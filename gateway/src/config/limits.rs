@@ -94,6 +94,12 @@ pub(super) fn limits(section: &mut Section<'_>, max_payload_bytes: usize) -> Lim
         100..=TEN_MINUTES_MS,
         30_000,
     );
+    let max_connections_per_user = section.count(
+        "max_connections_per_user",
+        "Connections that one user (auth.user_claim) may have over all nodes; further ones are refused. 0: not counted.",
+        0..=1_000_000,
+        100,
+    );
     let max_client_log_lines_per_second = section.count(
         "max_client_log_lines_per_second",
         "Log lines about clients' faults per second, so that no client can fill the disk. Metrics count all.",
@@ -115,6 +121,7 @@ pub(super) fn limits(section: &mut Section<'_>, max_payload_bytes: usize) -> Lim
         max_http_connections,
         http_header_timeout,
         http_body_timeout,
+        max_connections_per_user,
         max_client_log_lines_per_second: u32::try_from(max_client_log_lines_per_second)
             .expect("at most 100,000"),
     }

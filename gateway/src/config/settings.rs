@@ -254,6 +254,8 @@ pub struct Limits {
     pub http_header_timeout: Duration,
     /// How long a request's body may take.
     pub http_body_timeout: Duration,
+    /// Connections that one user may have over all nodes; 0: they are not counted.
+    pub max_connections_per_user: usize,
     /// Log lines about clients' faults per second.
     pub max_client_log_lines_per_second: u32,
 }

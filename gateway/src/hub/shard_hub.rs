@@ -51,6 +51,8 @@ pub enum HubMessage {
     LinkLost,
     /// What another node or an emitter asks.
     Request(ShardRequest),
+    /// Tokens were revoked: whoever came with one is to be disconnected.
+    Revoked,
     /// What became of a publish whose client wants an ack.
     Published(PublishDone),
 }
@@ -431,7 +433,7 @@ impl Application for Hub {
             }
             self.deliver_all(io);
             match message {
-                HubMessage::Broadcast(..) => {}
+                HubMessage::Broadcast(..) | HubMessage::Revoked => {}
                 HubMessage::CountedBroadcast(broadcast, reply) => {
                     let received = Received { broadcast, source: Source::OwnNode };
                     let reached = self.deliver(io, &[received], None);

@@ -26,21 +26,20 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(auth_families(node));
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(ops_families(node));
-    families.extend(revocation_families(node).iter().map(|(family, samples)| encode(*family, samples)));
-    families.extend(probe_families(node));
+    families.extend(super::redis_metrics::families(node));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
 }
 
-const fn counter(name: &'static str, help: &'static str) -> Family {
+pub(super) const fn counter(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: Kind::Counter, help, label: "" }
 }
 
-const fn labelled(name: &'static str, help: &'static str, label: &'static str) -> Family {
+pub(super) const fn labelled(name: &'static str, help: &'static str, label: &'static str) -> Family {
     Family { name, kind: Kind::Counter, help, label }
 }
 
-const fn gauge(name: &'static str, help: &'static str, label: &'static str) -> Family {
+pub(super) const fn gauge(name: &'static str, help: &'static str, label: &'static str) -> Family {
     Family { name, kind: Kind::Gauge, help, label }
 }
 
@@ -104,6 +103,7 @@ fn limits(settings: &Settings) -> Vec<Sample> {
         ("max_shard_inbox_bytes", limits.max_shard_inbox_bytes),
         ("max_inbound_buffer_bytes", limits.max_inbound_buffer_bytes),
         ("max_http_connections", limits.max_http_connections),
+        ("max_connections_per_user", limits.max_connections_per_user),
         ("max_client_log_lines_per_second", limits.max_client_log_lines_per_second as usize),
         ("max_payload_bytes", settings.engine.max_payload_bytes),
     ]
@@ -187,7 +187,7 @@ fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
                 ("sent", metrics.node_messages_sent_total),
                 ("received", metrics.node_messages_received_total),
                 ("unreachable", metrics.node_messages_unreachable_total),
-                ("malformed", node.malformed_peer_messages.load(Ordering::Relaxed)),
+                ("malformed", node.learnt.malformed_peer_messages.load(Ordering::Relaxed)),
             ],
         ),
         (
@@ -311,50 +311,6 @@ fn ops_families(node: &Node) -> [MetricFamily; 2] {
     [encoded, encode(reloads, &node.ops_access.reloads())]
 }
 
-fn revocation_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
-    let metrics = node.engine.metrics();
-    vec![
-        (
-            labelled(
-                "broadgate_revocations_total",
-                "Revocations of tokens: received (told or lifted), not_kept (for nodes that start later), dropped (too many).",
-                "result",
-            ),
-            vec![
-                ("received", metrics.revocations_received_total),
-                ("not_kept", metrics.revocations_not_kept_total),
-                ("dropped", metrics.revocations_dropped_total),
-            ],
-        ),
-        (
-            gauge(
-                "broadgate_adapter_keys_denied",
-                "1 while Redis lets this node use no keys: it keeps no revocations and counts users alone.",
-                "",
-            ),
-            vec![("", metrics.keys_denied)],
-        ),
-    ]
-}
-
-/// The node's own hello, on its way to Redis and back.
-fn probe_families(node: &Node) -> Vec<MetricFamily> {
-    let metrics = node.engine.metrics();
-    let seconds = |name, help, us: u64| encode_values(gauge(name, help, ""), [("", us as f64 / 1e6)]);
-    vec![
-        seconds(
-            "broadgate_delivery_probe_age_seconds",
-            "Age of the newest message that is known to have come back to the node through Redis; it sends one every 2 s.",
-            metrics.probe_age_us,
-        ),
-        seconds(
-            "broadgate_delivery_probe_round_trip_seconds",
-            "How long that message took to Redis and back.",
-            metrics.probe_round_trip_us,
-        ),
-    ]
-}
-
 /// Empty where the system has no `/proc`.
 fn process_families() -> Vec<MetricFamily> {
     let Ok(usage) = ProcessUsage::read() else { return Vec::new() };
@@ -383,7 +339,7 @@ fn process_families() -> Vec<MetricFamily> {
     .collect()
 }
 
-fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
+pub(super) fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
     let value = |number: u64| match family.kind {
         Kind::Counter => number as f64,
         // A gauge that is the sum of shards may be read in the middle of a change of two of them.
@@ -392,7 +348,10 @@ fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
     encode_values(family, samples.iter().map(|&(label, number)| (label, value(number))))
 }
 
-fn encode_values<'a>(family: Family, samples: impl IntoIterator<Item = (&'a str, f64)>) -> MetricFamily {
+pub(super) fn encode_values<'a>(
+    family: Family,
+    samples: impl IntoIterator<Item = (&'a str, f64)>,
+) -> MetricFamily {
     let mut encoded = described(family);
     encoded.set_metric(samples.into_iter().map(|(label, value)| metric(family, label, value)).collect());
     encoded

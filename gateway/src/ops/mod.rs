@@ -5,6 +5,8 @@ mod keys;
 mod metrics;
 mod nodes;
 mod publish;
+mod redis_metrics;
+mod revocations;
 mod sockets;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -87,11 +89,13 @@ fn router(node: Arc<Node>, access: &Arc<Access>) -> Router {
     let read = Router::new()
         .route("/api/v1/nodes", get(nodes::list))
         .route("/api/v1/sockets", get(sockets::fetch))
+        .route("/api/v1/revocations", get(revocations::list))
         .route_layer(needs(OpsScope::Read));
     let control = Router::new()
         .route("/api/v1/sockets/join", post(sockets::join))
         .route("/api/v1/sockets/leave", post(sockets::leave))
         .route("/api/v1/sockets/disconnect", post(sockets::disconnect))
+        .route("/api/v1/revocations", post(revocations::revoke).delete(revocations::lift))
         .route_layer(needs(OpsScope::Control));
     Router::new()
         .route("/metrics", get(metrics_page))
