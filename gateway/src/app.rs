@@ -4,7 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 
 use crate::{
@@ -35,6 +36,10 @@ use crate::{
 
 /// Connections that the kernel holds for us while a burst is taken in.
 const LISTEN_BACKLOG: u32 = 4096;
+/// How long clients that were closed last may take to notice it, behind the window.
+const LAST_CLIENTS_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is kept of the time for shutting down after a drain.
+const SHUTDOWN_TIME: Duration = Duration::from_millis(500);
 /// How long the adapter may take to send what waits, after the clients are gone.
 const ENGINE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Descriptors that are not clients': listeners, epoll sets, links to Redis, files, and up to 256 of operators.
@@ -94,10 +99,14 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
         () = stop.received() => {}
         () = first_to_end(&threads) => anyhow::bail!("a shard ended by itself; the node can't go on without it"),
     }
-    tracing::info!(timeout_ms = settings.server.shutdown_timeout.as_millis(), "shutting down");
+    let deadline = node.drain.begin(settings.server.shutdown_timeout);
+    tokio::select! {
+        () = drain(&node, &threads, deadline) => {}
+        () = stop.received() => tracing::info!("told to stop again: the rest is closed at once"),
+    }
     acceptor.abort();
     let drained = tokio::select! {
-        drained = drain(&node, &threads, settings.server.shutdown_timeout) => drained,
+        drained = shut_down(&threads, deadline) => drained,
         () = stop.received() => false,
     };
     // Also where a client held up the rest: what clients published is still to go out.
@@ -112,11 +121,31 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Readiness fails first; then every transport is closed in a way that makes clients reconnect by themselves (wire.md
-/// 1.11); then the shards and the adapter end. False: the time was up before.
-async fn drain(node: &Node, threads: &[ShardThread<EngineMessage<HubMessage>>], timeout: Duration) -> bool {
-    let deadline = Instant::now() + timeout;
-    node.draining.store(true, Ordering::Relaxed);
+/// Readiness has failed. Everything goes on until balancers have seen that; then the shards close their sessions over the
+/// window, and this waits until none is left, or for little more than the window.
+async fn drain(node: &Node, threads: &[ShardThread<EngineMessage<HubMessage>>], deadline: Instant) {
+    let server = &node.settings.server;
+    let (delay_ms, window_ms) = (millis(server.drain_delay), millis(server.drain_window));
+    tracing::info!(delay_ms, window_ms, sessions = node.sessions(), "draining");
+    tokio::time::sleep(server.drain_delay).await;
+    if server.drain_window.is_zero() {
+        return;
+    }
+    let all = threads.iter().map(|thread| {
+        let (drained, all_closed) = oneshot::channel();
+        thread.inbox.send(EngineMessage::Drain { window_ms, drained });
+        all_closed
+    });
+    let all = futures_util::future::join_all(all);
+    let latest = deadline.checked_sub(SHUTDOWN_TIME).unwrap_or(deadline);
+    let until = latest.min(Instant::now() + server.drain_window + LAST_CLIENTS_TIMEOUT);
+    let in_time = tokio::time::timeout_at(until.into(), all).await.is_ok();
+    tracing::info!(in_time, seconds = node.drain.seconds(), "drained");
+}
+
+/// Closes all that is still open, in a way that makes clients reconnect by themselves (wire.md 1.11); then the shards end.
+/// False: the time was up before.
+async fn shut_down(threads: &[ShardThread<EngineMessage<HubMessage>>], deadline: Instant) -> bool {
     for thread in threads {
         thread.inbox.send(EngineMessage::Shutdown);
         thread.stop();

@@ -4,10 +4,10 @@ use std::{
     collections::HashSet,
     future::ready,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use broadgate_adapter::{
@@ -129,9 +129,29 @@ pub(crate) struct Node {
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) places: Arc<Places>,
-    pub(crate) draining: AtomicBool,
+    pub(crate) drain: DrainClock,
     /// What was asked of the ops API.
     pub(crate) ops_access: Arc<AccessCounters>,
+}
+
+/// Since when the node goes away.
+#[derive(Debug, Default)]
+pub(crate) struct DrainClock(OnceLock<Instant>);
+
+impl DrainClock {
+    /// Begins, where it has not begun before; readiness fails from now on. When all has to be over.
+    pub(crate) fn begin(&self, timeout: Duration) -> Instant {
+        *self.0.get_or_init(Instant::now) + timeout
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// How long it has lasted; 0 before.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.0.get().map_or(0.0, |began| began.elapsed().as_secs_f64())
+    }
 }
 
 /// Why a node should get no new clients.
@@ -159,7 +179,6 @@ impl Node {
     ) -> Self {
         let publish_order = Arc::default();
         let authenticator = Arc::new(Authenticator::new(&settings.auth, &settings.limits));
-        let draining = AtomicBool::new(false);
         let users = UserConnections::new(
             Arc::clone(&engine),
             settings.limits.max_connections_per_user,
@@ -176,7 +195,7 @@ impl Node {
             gatherer,
             counters,
             places,
-            draining,
+            drain: DrainClock::default(),
             ops_access: Arc::default(),
         }
     }
@@ -186,8 +205,15 @@ impl Node {
         self.counters.iter().map(|counters| usize::try_from(counters.websockets.get()).unwrap_or(0)).sum()
     }
 
+    /// Open sessions.
+    pub(crate) fn sessions(&self) -> u64 {
+        (self.counters.iter())
+            .map(|counters| counters.sessions_polling.get().wrapping_add(counters.sessions_websocket.get()))
+            .fold(0, u64::wrapping_add)
+    }
+
     pub(crate) fn readiness(&self) -> Result<(), NotReady> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.drain.is_running() {
             return Err(NotReady::Draining);
         }
         let metrics = self.engine.metrics();

@@ -42,6 +42,7 @@ fn without_a_file_everything_is_open_on_loopback() {
     assert!(settings.development);
     assert_eq!(settings.server.listen, address("127.0.0.1:8080"));
     assert_eq!(settings.ops.listen, address("127.0.0.1:8081"));
+    assert!(settings.server.drain_delay.is_zero() && settings.server.drain_window.is_zero());
     assert!(OpsScope::NAMES.iter().all(|(_, scope)| settings.ops.anonymous.contains(*scope)));
     assert_eq!(settings.engine.allowed_origins, ["*"]);
     assert_eq!(settings.namespaces.len(), 1);
@@ -75,6 +76,8 @@ fn with_an_empty_file_nothing_is_open_and_the_listener_is_public() {
     assert_eq!(settings.engine.ping_timeout, Duration::from_secs(20));
     assert_eq!(settings.engine.max_payload_bytes, 1_000_000);
     assert!(settings.engine.polling && settings.engine.websocket);
+    let drain = [settings.server.drain_delay, settings.server.drain_window, settings.server.shutdown_timeout];
+    assert_eq!(drain, [5, 15, 25].map(Duration::from_secs));
     assert_eq!(settings.engine.compression_threshold_bytes, Some(1024));
 }
 
@@ -331,6 +334,11 @@ const FILE_ERRORS: &[(&str, &str)] = &[
     (
         "[ops]\nlisten = \"0.0.0.0:8080\"",
         "c.toml:2: ops.listen: expected another address than server.listen, found 0.0.0.0:8080 for both",
+    ),
+    (
+        "[server]\nshutdown_timeout_ms = 20000",
+        "c.toml:2: server.shutdown_timeout_ms: expected more than server.drain_delay_ms + server.drain_window_ms, \
+         20000, found 20000",
     ),
     (
         "[ops]\nanonymous = [\"all\"]",

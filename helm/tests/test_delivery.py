@@ -16,6 +16,7 @@ from conftest import CHART
 from test_semantics import BINARY
 
 FORWARDED = 'broadgate_forwarded_requests_sent_total{result="ok"}'
+KEY = "delivery-test-key-0123456789"
 APPLETS = ("sh", "nc", "wget", "grep", "head", "tr", "mkfifo", "sleep", "date", "kill")
 
 
@@ -64,8 +65,8 @@ def cluster(tmp_path_factory):
             public, ops = free_port(), free_port()
             file = folder / f"node-{number}.json"
             config = {
-                "server": {"listen": f"127.0.0.1:{public}", "shards": 1},
-                "ops": {"listen": f"127.0.0.1:{ops}"},
+                "server": {"listen": f"127.0.0.1:{public}", "shards": 1, "drain_delay_ms": 0, "drain_window_ms": 0},
+                "ops": {"listen": f"127.0.0.1:{ops}", "keys": [{"name": "test", "key": KEY, "scopes": ["publish"]}]},
                 "engine": {"path": "/realtime/"},
                 "namespaces": [{"name": "/"}, {"name": "/chat"}],
             }
@@ -129,7 +130,7 @@ def forwarded(cluster) -> int:
     return sum(int(float(sample.rsplit(" ", 1)[1])) for sample in samples)
 
 
-def delivery_test(folder, public: int, ops: int, namespace: str) -> subprocess.CompletedProcess:
+def delivery_test(folder, public: int, ops: int, namespace: str, **more: str) -> subprocess.CompletedProcess:
     applets = folder / "bin"
     applets.mkdir()
     for applet in APPLETS:
@@ -144,7 +145,10 @@ def delivery_test(folder, public: int, ops: int, namespace: str) -> subprocess.C
         "ENGINE_PATH": "/realtime/",
         "TRANSPORTS": "websocket polling",
         "NAMESPACE": namespace,
+        "OPS_KEY_FILE": str(folder / "key"),
     }
+    environment |= more
+    (folder / "key").write_text(f"{KEY}\nanother\n")
     command = [applets / "sh", "-c", script.replace("cd /tmp\n", f"cd {folder}\n")]
     return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=120, check=False)
 
@@ -156,6 +160,25 @@ def test_a_message_is_received(cluster, tmp_path, namespace, publisher):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "received by websocket" in done.stdout
     assert "received by polling" in done.stdout
+
+
+def test_without_a_key_it_is_enough_to_be_refused(cluster, tmp_path):
+    done = delivery_test(tmp_path, *cluster[0], "/", OPS_KEY_FILE="", OPS_CLOSED="true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "refuses to publish without a key" in done.stdout
+    assert "received" not in done.stdout
+
+
+def test_an_ops_api_that_is_open_unasked_fails(cluster, tmp_path):
+    done = delivery_test(tmp_path, *cluster[0], "/", OPS_CLOSED="true")
+    assert done.returncode != 0
+    assert "FAILED: the ops API is open" in done.stdout
+
+
+def test_a_wrong_key_fails(cluster, tmp_path):
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not-the-key-0123456789\n")
+    assert delivery_test(tmp_path, *cluster[0], "/", OPS_KEY_FILE=str(wrong)).returncode != 0
 
 
 def test_polling_needs_no_affinity(cluster, service, tmp_path):

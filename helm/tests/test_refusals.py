@@ -73,7 +73,7 @@ WRONG_VALUES = [
     ("config.adapter.redis.driver", "ioredis"),
     ("config.adapter.redis.when_down", "queue"),
     ("config.adapter.redis.probe_max_age_ms", -1),
-    ("drain.preStopSeconds", -1),
+    ("drain.preStopSeconds", 10),
     ("drain.marginSeconds", 0),
     ("drain.terminationGracePeriodSeconds", 30),
     ("rollout.maxSurge", "a lot"),

@@ -147,13 +147,49 @@ def test_liveness_does_not_ask_for_readiness(rendered):
 
 def test_pods_have_the_time_to_drain(rendered):
     spec = gateway(rendered)["spec"]["template"]["spec"]
-    wait = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    drain = math.ceil(config_of(rendered)["server"].get("shutdown_timeout_ms", 10_000) / 1000)
-    assert spec["terminationGracePeriodSeconds"] > wait + drain
+    server = config_of(rendered)["server"]
+    timeout_ms = server.get("shutdown_timeout_ms", 25_000)
+    assert server.get("drain_delay_ms", 5000) + server.get("drain_window_ms", 15_000) < timeout_ms
+    assert spec["terminationGracePeriodSeconds"] > math.ceil(timeout_ms / 1000)
+    # The node waits for the balancers by itself.
+    assert "lifecycle" not in spec["containers"][0]
 
 
-def test_no_sleep_action_before_kubernetes_1_30():
-    assert "preStop" not in render("single", "1.28")
+def test_keys_of_the_ops_api_come_from_secrets():
+    keys = [
+        {"name": "backend", "existingSecret": "one", "scopes": ["publish"]},
+        {"name": "support.team", "existingSecret": "two", "existingSecretKey": "support", "scopes": ["read"]},
+        {"name": "operator", "existingSecret": "one", "existingSecretKey": "operator"},
+    ]
+    rendered = objects(template({"opsKeys": keys}).stdout)
+    spec = gateway(rendered)["spec"]["template"]["spec"]
+    [volume] = [volume["projected"]["sources"] for volume in spec["volumes"] if volume["name"] == "ops-keys"]
+    files = {item["path"]: (source["secret"]["name"], item["key"]) for source in volume for item in source["secret"]["items"]}
+    assert files == {"backend": ("one", "key"), "support.team": ("two", "support"), "operator": ("one", "operator")}
+    [mount] = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "ops-keys"]
+    # Of a path of its own in it, the kubelet would not renew the files.
+    assert "subPath" not in mount
+    told = config_of(rendered)["ops"]["keys"]
+    assert [key["key_file"] for key in told] == [f"{mount['mountPath']}/{key['name']}" for key in keys]
+    assert [key.get("scopes") for key in told] == [["publish"], ["read"], None]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {"OPS_CLOSED"}),
+        ({"config": {"ops": {"anonymous": ["read"]}}}, {"OPS_CLOSED"}),
+        ({"config": {"ops": {"anonymous": ["publish"]}}}, set()),
+        ({"opsKeys": [{"name": "a", "existingSecret": "s", "scopes": ["read"]}]}, {"OPS_CLOSED"}),
+        ({"opsKeys": [{"name": "a", "existingSecret": "s"}]}, {"OPS_KEY_FILE"}),
+    ],
+)
+def test_the_test_pod_publishes_with_a_key_that_may(values, expected):
+    pod = named(objects(template(values).stdout), "Pod")
+    variables = {variable["name"] for variable in pod["spec"]["containers"][0]["env"]}
+    assert variables & {"OPS_CLOSED", "OPS_KEY_FILE"} == expected
+    secrets = [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+    assert secrets == (["s"] if expected == {"OPS_KEY_FILE"} else [])
 
 
 def test_listeners_are_the_container_ports(rendered):
@@ -224,7 +260,11 @@ def test_a_changed_config_restarts_the_pods():
 
 def test_the_node_takes_the_config(rendered, tmp_path):
     file = tmp_path / "broadgate.json"
-    file.write_text(json.dumps(config_of(rendered)))
+    config = config_of(rendered)
+    for key in config["ops"].get("keys", []):
+        key["key_file"] = str(tmp_path / key["name"])
+        (tmp_path / key["name"]).write_text("0123456789abcdef\n")
+    file.write_text(json.dumps(config))
     [container] = gateway(rendered)["spec"]["template"]["spec"]["containers"]
     variables = container.get("env", [])
     environment = {"PATH": "/usr/bin"} | {variable["name"]: variable["value"] for variable in variables if "value" in variable}
@@ -263,6 +303,7 @@ def test_the_schema_knows_each_key_of_the_node():
     own = {"server.listen", "ops.listen", "adapter.kind", "adapter.redis.url"}
     # What a Secret holds.
     own |= {f"adapter.redis.{prefix}{key}" for prefix in ("", "sentinel_") for key in ("password", "password_file")}
+    own |= {f"ops.keys.{key}" for key in ("name", "key", "key_file", "scopes")}
     own |= {f"adapter.redis.tls_{key}_file" for key in ("ca", "cert", "key")}
     # Files that the chart does not mount; a secret comes by `extraEnv`.
     own |= {f"auth.issuers.{key}" for key in ("jwks_file", "jwks_ca_file", "key_file")}

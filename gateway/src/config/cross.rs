@@ -17,6 +17,17 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
     if public == ops && public.port() != 0 {
         error("ops.listen", format!("expected another address than server.listen, found {ops} for both"));
     }
+    let server = &settings.server;
+    let drain = server.drain_delay + server.drain_window;
+    if !drain.is_zero() && server.shutdown_timeout <= drain {
+        let (least, found) = (drain.as_millis(), server.shutdown_timeout.as_millis());
+        error(
+            "server.shutdown_timeout_ms",
+            format!(
+                "expected more than server.drain_delay_ms + server.drain_window_ms, {least}, found {found}"
+            ),
+        );
+    }
     if let AdapterSettings::Redis(redis) = &settings.adapter {
         let no_urls = redis.url.expose().is_empty() && redis.urls.is_empty();
         if redis.mode == RedisMode::Standalone && no_urls {

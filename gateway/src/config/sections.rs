@@ -63,13 +63,28 @@ fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {
         cores,
     );
     section.example("2");
+    let drain_ms = |ms: u64| if development { 0 } else { ms };
+    let drain_delay = section.milliseconds(
+        "drain_delay_ms",
+        "How long the node goes on as before after SIGTERM while /readyz fails, so that balancers stop sending clients \
+         first. In development mode 0.",
+        0..=HOUR_MS,
+        drain_ms(5_000),
+    );
+    let drain_window = section.milliseconds(
+        "drain_window_ms",
+        "Over what time its sessions are closed then, evenly and in a random order, so that their clients come back to \
+         other nodes at a pace; new ones are refused with 503. 0 closes all at once. In development mode 0.",
+        0..=HOUR_MS,
+        drain_ms(15_000),
+    );
     let shutdown_timeout = section.milliseconds(
         "shutdown_timeout_ms",
-        "How long the node may take from SIGTERM to its exit.",
+        "How long the node may take from SIGTERM to its exit; more than drain_delay_ms and drain_window_ms together.",
         0..=HOUR_MS,
-        10_000,
+        25_000,
     );
-    ServerSettings { listen, shards, shutdown_timeout }
+    ServerSettings { listen, shards, drain_delay, drain_window, shutdown_timeout }
 }
 
 #[derive(Clone, Copy, PartialEq)]

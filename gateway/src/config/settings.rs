@@ -40,6 +40,10 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// Number of shards, 1 to 64; one per core unless set.
     pub shards: usize,
+    /// How long the node goes on as before after SIGTERM, while it says that it is not ready.
+    pub drain_delay: Duration,
+    /// Over what time the sessions are closed then.
+    pub drain_window: Duration,
     /// How long SIGTERM may take from signal to exit.
     pub shutdown_timeout: Duration,
 }

@@ -44,8 +44,20 @@ pub(super) fn refuse<M>(http: &HttpContext<M>, error: RequestError, is_upgrade: 
 /// The node has as many sessions as it may.
 pub(super) fn at_capacity<M>(http: &HttpContext<M>) -> Response<Body> {
     http.counters.rejected_capacity.add(1);
+    retry_later("5")
+}
+
+/// The node is going away. The connection ends: its client is to come back over another one, to another node.
+pub(super) fn draining<M>(http: &HttpContext<M>) -> Response<Body> {
+    http.counters.rejected_draining.add(1);
+    let mut response = retry_later("1");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn retry_later(after_seconds: &'static str) -> Response<Body> {
     let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(after_seconds));
     response
 }
 

@@ -60,6 +60,9 @@ pub struct EngineIo {
     pub(super) doomed: Vec<(SessionId, CloseReason)>,
     /// Polling sessions with messages and perhaps a poll that can take them.
     pub(super) dirty_polls: Vec<SessionId>,
+    /// No session begins here any more: the node goes away.
+    pub(super) draining: bool,
+    /// Nothing is to stay open.
     pub(super) shutting_down: bool,
     ping: Rc<Outgoing>,
     next_generation: u32,
@@ -79,6 +82,7 @@ impl EngineIo {
             timing,
             doomed: Vec::new(),
             dirty_polls: Vec::new(),
+            draining: false,
             shutting_down: false,
             ping: Outgoing::control("2"),
             next_generation: 0,
@@ -190,9 +194,7 @@ impl EngineIo {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.sessions.len() < self.spec.max_sessions
-            && Id::fits(self.sessions.vacant_key())
-            && !self.shutting_down
+        self.sessions.len() < self.spec.max_sessions && Id::fits(self.sessions.vacant_key()) && !self.draining
     }
 
     /// Makes a session; returns it with its open packet (wire.md 1.4). `None`: the system has no random source.

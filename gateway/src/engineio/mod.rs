@@ -4,6 +4,7 @@
 mod answers;
 mod body;
 mod cors;
+mod drain;
 mod forward;
 mod id;
 mod io;

@@ -81,7 +81,15 @@ pub enum EngineMessage<M> {
     PeerUnreachable(SessionId),
     /// A node is gone; or the link to all of them, with what was on it.
     PeerLost(Option<NodeId>),
-    /// Close every session: the node is going away. Sessions that open later are closed at once.
+    /// The node is going away: take no new sessions, and close those that are there over this time. When none is left it
+    /// is told.
+    Drain {
+        /// How long it takes.
+        window_ms: u64,
+        /// Who waits for the end.
+        drained: oneshot::Sender<()>,
+    },
+    /// Close every session at once, and all connections with them.
     Shutdown,
 }
 

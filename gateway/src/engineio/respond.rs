@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Application, Cors, EngineMessage, IdText, Peers, Server,
-    answers::{at_capacity, poll_response, refuse},
+    answers::{at_capacity, draining, poll_response, refuse},
     forward::Owner,
     peer::RemoteOwner,
     polling::PollReply,
@@ -98,6 +98,7 @@ async fn engine_request<A: Application>(
     let eio4 = query.eio4;
     match check_request(&facts) {
         Err(error) => Ok(refuse(http, error, is_upgrade)),
+        Ok(Target::NewSession(_)) if shard.peek(|server| server.io.draining) => Ok(draining(http)),
         Ok(Target::NewSession(Transport::Polling)) if is_upgrade => accept_and_close(shard, request, http),
         Ok(Target::NewSession(Transport::Polling)) => new_polling(shard, http, &request).await,
         Ok(Target::NewSession(Transport::WebSocket)) => new_websocket(shard, http, request),

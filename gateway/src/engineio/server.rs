@@ -12,6 +12,7 @@ use hyper::{Request as HttpRequest, Response, body::Incoming};
 
 use super::{
     EngineIo, EngineMessage, EngineSpec, Outgoing, SessionId,
+    drain::Drain,
     io::answer,
     peer::{Asks, Gate},
     polling::{CLOSE_GRACE_MS, ProbeAt},
@@ -111,6 +112,8 @@ pub struct Server<A: Application> {
     /// Sessions on their way to other nodes or from there, to be looked at again in each turn.
     pub(super) moving: Vec<SessionId>,
     messages: Vec<A::Message>,
+    /// Where the node is going away.
+    pub(super) drain: Option<Drain>,
 }
 
 impl<A: Application> Server<A> {
@@ -126,7 +129,15 @@ impl<A: Application> Server<A> {
         };
         let sockets = SocketSet::new(limits, Arc::clone(&spec.counters))?;
         let (asks, moving) = (Asks::default(), Vec::new());
-        Ok(Self { io: EngineIo::new(sockets, spec), application, http, asks, moving, messages: Vec::new() })
+        Ok(Self {
+            io: EngineIo::new(sockets, spec),
+            application,
+            http,
+            asks,
+            moving,
+            messages: Vec::new(),
+            drain: None,
+        })
     }
 
     /// Opens a session that begins on polling; its open packet waits for the poll. `None`: no room.
@@ -222,6 +233,7 @@ impl<A: Application> Server<A> {
 
     fn close(&mut self, session: SessionId, reason: CloseReason, now_ms: u64) {
         let counters = Arc::clone(&self.io.spec.counters);
+        let drains = reason == CloseReason::Shutdown && !self.io.shutting_down;
         let Some(state) = self.io.session_mut(session) else { return };
         let mut lingers = false;
         match &mut state.carrier {
@@ -253,7 +265,10 @@ impl<A: Application> Server<A> {
                     lingers = true;
                 } else if let Some(reply) = polling.poll.take() {
                     answer(polling, reply, Some("1"), &counters);
-                } else if matches!(reason, CloseReason::Shutdown | CloseReason::Forced) && has_last_words {
+                } else if drains && polling.leave.is_none()
+                    || matches!(reason, CloseReason::Shutdown | CloseReason::Forced) && has_last_words
+                {
+                    // Between two polls: the next one is told the end. While a node drains it waits for that.
                     polling.closing_until_ms = Some(now_ms + CLOSE_GRACE_MS);
                     lingers = true;
                 } else {
@@ -354,6 +369,10 @@ impl<A: Application> Service for Server<A> {
                 }
                 EngineMessage::PeerUnreachable(session) => self.on_unreachable(session, now_ms),
                 EngineMessage::PeerLost(node) => self.on_peer_lost(node, now_ms),
+                EngineMessage::Drain { window_ms, drained } => {
+                    self.hand_over_messages(now_ms);
+                    self.begin_drain(window_ms, drained, now_ms);
+                }
                 EngineMessage::Shutdown => {
                     // What came before it is still to be delivered.
                     self.hand_over_messages(now_ms);
@@ -428,13 +447,12 @@ impl<A: Application> Service for Server<A> {
         if self.application.next_timer_ms().is_some_and(|at_ms| at_ms <= now_ms) {
             self.application.on_timers(&mut self.io, now_ms);
         }
+        self.go_on_draining(now_ms);
     }
 
     fn next_timer_ms(&self) -> Option<u64> {
-        match (self.io.wheel.next_ms(), self.application.next_timer_ms()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let drain_ms = self.drain.as_ref().and_then(Drain::next_ms);
+        [self.io.wheel.next_ms(), self.application.next_timer_ms(), drain_ms].into_iter().flatten().min()
     }
 
     fn on_turn_end(&mut self, now_ms: u64) {
@@ -464,17 +482,5 @@ impl<A: Application> Server<A> {
             self.application.on_messages(&mut self.io, &mut self.messages, now_ms);
             self.messages.clear();
         }
-    }
-
-    fn shut_down(&mut self, now_ms: u64) {
-        self.io.shutting_down = true;
-        self.release_polls_of_others();
-        let sessions: Vec<_> = (self.io.sessions.iter())
-            .map(|(index, state)| SessionId { index: index as u32, generation: state.generation })
-            .collect();
-        for session in sessions {
-            self.io.doom(session, CloseReason::Shutdown);
-        }
-        self.settle(now_ms);
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(adapter_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(ops_families(node));
     families.extend(super::redis_metrics::families(node));
+    families.extend(drain_families(node));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
 }
@@ -45,7 +46,7 @@ pub(super) const fn gauge(name: &'static str, help: &'static str, label: &'stati
 
 fn node_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
     let sum = |value: fn(&crate::node::ShardInbox) -> u64| node.shards.iter().map(value).sum();
-    let draining = u64::from(node.draining.load(Ordering::Relaxed));
+    let draining = u64::from(node.drain.is_running());
     let ready = u64::from(node.readiness().is_ok());
     vec![
         (
@@ -291,6 +292,22 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             metrics.gaps_total,
         ),
     ]
+}
+
+/// How long the node has been going away, and how long it may take: in fractions of seconds.
+fn drain_families(node: &Node) -> [MetricFamily; 2] {
+    let timeout = node.settings.server.shutdown_timeout.as_secs_f64();
+    [
+        (
+            gauge("broadgate_drain_seconds", "How long the node has been shutting down; 0 before.", ""),
+            node.drain.seconds(),
+        ),
+        (
+            gauge("broadgate_drain_timeout_seconds", "How long it may take, server.shutdown_timeout_ms.", ""),
+            timeout,
+        ),
+    ]
+    .map(|(family, value)| encode_values(family, [("", value)]))
 }
 
 /// What the ops API was asked for.

@@ -18,6 +18,11 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(value), Ordering::Relaxed);
     }
 
+    /// Replaces the value, for gauges that are looked up; only the shard's own thread may.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The value now, from any thread.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -75,6 +80,9 @@ shard_counters! {
         sessions_polling "polling",
         sessions_websocket "websocket",
     }
+    Gauge "broadgate_drain_sessions_left" "While the node is draining: sessions that are not closed yet." "" {
+        drain_sessions_left "",
+    }
     Gauge "broadgate_websocket_connections" "WebSockets that are open, those that probe or close included." "" {
         websockets "",
     }
@@ -107,6 +115,7 @@ shard_counters! {
         rejected_forbidden "forbidden",
         rejected_protocol_version "unsupported_protocol_version",
         rejected_capacity "capacity",
+        rejected_draining "draining",
     }
     Counter "broadgate_transport_upgrades_total" "Upgrades from polling to WebSocket, by result." "result" {
         upgrades_done "done",

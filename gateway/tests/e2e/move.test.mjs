@@ -8,10 +8,10 @@ import { Emitter } from "@socket.io/redis-emitter";
 
 import { askOk, connect, numbers, open } from "./support/clients.mjs";
 import { DEADLINE_MS, until } from "./support/conditions.mjs";
-import { OPEN_ROOMS, startGateway } from "./support/gateway.mjs";
+import { OPEN_ROOMS, drainOver, startGateway } from "./support/gateway.mjs";
 import { startMover } from "./support/mover.mjs";
 import { countNodes, startNodeServer } from "./support/node-server.mjs";
-import { http, openPolling } from "./support/raw.mjs";
+import { http, openPolling, refusedUpgrade } from "./support/raw.mjs";
 import { redisClient, startRedis } from "./support/redis.mjs";
 import { startSlowLink } from "./support/slow-link.mjs";
 
@@ -19,9 +19,9 @@ const MOVERS = 4;
 const EVERY_MS = 10;
 
 /** A node with two shards; `more` is TOML. */
-function startNode(t, redis, more = "") {
+function startNode(t, redis, more = "", environment = {}) {
   const config = `${OPEN_ROOMS()}\n[server]\nshards = 2\n[adapter.redis]\nurl = "${redis.url}"\n${more}`;
-  return startGateway(t, { config });
+  return startGateway(t, { config, environment });
 }
 
 async function untilTheyKnowEachOther(gateways) {
@@ -141,10 +141,10 @@ for (const [name, delays] of Object.entries(SLOW)) {
 }
 
 /** Two nodes that know each other, each behind a link of its own. */
-async function startPair(t, more, moreOfC = more) {
+async function startPair(t, more, moreOfC = more, environment = {}, environmentOfC = environment) {
   const redis = await startRedis(t);
   const links = { a: await startSlowLink(t, redis), c: await startSlowLink(t, redis) };
-  const [a, c] = await Promise.all([startNode(t, links.a, more), startNode(t, links.c, moreOfC)]);
+  const [a, c] = await Promise.all([startNode(t, links.a, more, environment), startNode(t, links.c, moreOfC, environmentOfC)]);
   await untilTheyKnowEachOther([a, c]);
   return { redis, a, c, links };
 }
@@ -205,6 +205,45 @@ for (const where of ["a", "c"]) {
     await untilNothingIsLeft(a, c);
   });
 }
+
+for (const where of ["a", "c"]) {
+  test(`a session on its way ends with node ${where}, which drains, and leaves nothing behind`, async (t) => {
+    const { a, c, links } = await startPair(t, "", "", drainOver({ windowMs: 500 }));
+    const mover = await startMover(t, a, ["room"]);
+    const goOn = links.c.hold("subscribe", "up");
+    await mover.moveTo(c);
+    await until("the new node subscribes", async () => (await c.metric("broadgate_sockets")) === 1);
+    const [leaving, staying] = where === "a" ? [a, c] : [c, a];
+    leaving.signal("SIGTERM");
+    await mover.socket.closed();
+    goOn();
+    await leaving.ended();
+    await untilNothingIsLeft(staying);
+    assert.ok(!mover.received.includes("41"), "the client comes back by itself");
+  });
+}
+
+test("sessions may move away from a node that drains, but none moves there", async (t) => {
+  const { a, c } = await startPair(t, "", "", drainOver({ windowMs: 60_000 }), {});
+  const movers = [];
+  for (const _ of numbers(MOVERS)) movers.push(await startMover(t, a, ["room"]));
+  const stays = await startMover(t, c, ["room"]);
+  await a.drain();
+  await until("no session begins any more", async () => (await http("GET", `${a.url}/socket.io/?EIO=4&transport=polling`)).status === 503);
+  // Few of them can have been closed yet.
+  const moved = [];
+  for (const mover of movers) {
+    await mover.moveTo(c).then(() => moved.push(mover), () => {});
+  }
+  assert.ok(moved.length > 0);
+  await until("they have moved", async () => (await c.metric("broadgate_sessions_moved_total", { direction: "in" })) > 0);
+  const refused = await refusedUpgrade(t, a, stays.session.webSocketPath);
+  assert.equal(refused.status, 503);
+  a.signal("SIGTERM");
+  await a.ended();
+  await c.publish({ rooms: ["room"], event: "still here", args: [1] });
+  await stays.receive("still here", (number) => number === 1);
+});
 
 const RECEIVED = { result: "received" };
 

@@ -31,7 +31,8 @@ const LEAVE = { path: "sockets/leave", body: { rooms: ["room"], leave: ["room"] 
 
 /** A node that needs keys. */
 function startClosed(t, config) {
-  return startGateway(t, { config: config + OPEN_ROOMS(), environment: {} });
+  const environment = { BROADGATE__OPS__ANONYMOUS: undefined };
+  return startGateway(t, { config: config + OPEN_ROOMS(), environment });
 }
 
 /** Resolves to `{status, error, challenge}`; without a body it is a GET. */

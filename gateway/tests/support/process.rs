@@ -42,6 +42,9 @@ impl Server {
             }
         }
         command.args(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+        for key in ["DRAIN_DELAY_MS", "DRAIN_WINDOW_MS"] {
+            command.env(format!("BROADGATE__SERVER__{key}"), "0");
+        }
         if let Some(text) = config {
             static FILES: AtomicUsize = AtomicUsize::new(0);
             let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");

@@ -42,10 +42,22 @@ connected() {
   echo "in namespace $NAMESPACE as $sid"
 }
 
-# publish TOKEN: to this one client, on any node.
+# publish TOKEN: to this one client, on any node; with the first of the keys where there are any.
 publish() {
   body="{\"namespace\":\"$NAMESPACE\",\"room\":\"$sid\",\"event\":\"helm-test\",\"data\":\"$1\"}"
-  wget -q -O - --header 'Content-Type: application/json' --post-data "$body" "$OPS_URL/api/v1/publish"
+  set -- -q -O - --header 'Content-Type: application/json' --post-data "$body"
+  [ -z "${OPS_KEY_FILE:-}" ] || set -- "$@" --header "Authorization: Bearer $(head -n 1 "$OPS_KEY_FILE")"
+  wget "$@" "$OPS_URL/api/v1/publish"
+}
+
+# publish_is_refused: nobody may publish without a key, and the test has none.
+publish_is_refused() {
+  [ -n "${OPS_CLOSED:-}" ] || return 1
+  if publish closed 2>refusal; then
+    echo "FAILED: the ops API is open, but ops.anonymous does not say so"
+    exit 1
+  fi
+  grep -q 401 refusal || fail 401 refusal
 }
 
 over_websocket() {
@@ -63,6 +75,7 @@ over_websocket() {
   printf '\0\0\0\0%s' "$connect" >&3
   wait_for "$connect"'\{"sid":"[^"]*"'
   connected
+  publish_is_refused && return
   publish "$token-websocket"
   wait_for "\"helm-test\",\"$token-websocket\""
 }
@@ -75,6 +88,7 @@ over_polling() {
   wget -q -O - --header 'Content-Type: text/plain' --post-data "$connect" "$url"
   poll_for "$connect"'\{"sid":"[^"]*"'
   connected
+  publish_is_refused && return
   publish "$token-polling"
   poll_for "\"helm-test\",\"$token-polling\""
 }
@@ -85,5 +99,9 @@ token="broadgate-test-$$-$(date +%s)"
 for transport in $TRANSPORTS; do
   echo "by $transport to $PUBLIC_HOST:$PUBLIC_PORT"
   "over_$transport"
-  echo "OK: published through $OPS_URL and received by $transport"
+  if [ -n "${OPS_CLOSED:-}" ]; then
+    echo "OK: connected by $transport, and $OPS_URL refuses to publish without a key"
+  else
+    echo "OK: published through $OPS_URL and received by $transport"
+  fi
 done

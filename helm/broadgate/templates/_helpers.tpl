@@ -103,15 +103,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "broadgate.config" -}}
 {{- $server := dict "listen" (include "broadgate.listen" (dict "root" . "port" 8080)) }}
 {{- $ops := dict "listen" (include "broadgate.listen" (dict "root" . "port" 8081)) }}
+{{- $keys := list }}
+{{- range .Values.opsKeys }}
+{{- $key := dict "name" .name "key_file" (printf "/etc/broadgate-ops-keys/%s" .name) }}
+{{- $keys = append $keys (ternary (merge $key (dict "scopes" .scopes)) $key (hasKey . "scopes")) }}
+{{- end }}
+{{- if $keys }}
+{{- $ops = merge $ops (dict "keys" $keys) }}
+{{- end }}
 {{- $adapter := dict "kind" (ternary "redis" "memory" (not (empty (include "broadgate.hasRedis" .)))) }}
 {{- $own := dict "server" $server "ops" $ops "adapter" $adapter }}
 {{- mergeOverwrite (deepCopy .Values.config) $own | toPrettyJson }}
 {{- end }}
 
-{{/* The one place where the time to stop is computed: waiting, draining, margin. */}}
+{{/* The one place where the time to stop is computed: what the node may take, and a margin. A pod leaves the Services when it
+gets SIGTERM, so the node waits for that itself (server.drain_delay_ms); no preStop hook is needed. */}}
 {{- define "broadgate.terminationGracePeriodSeconds" -}}
-{{- $drain := dig "server" "shutdown_timeout_ms" 10000 .Values.config | int }}
-{{- add (int .Values.drain.preStopSeconds) (div (add $drain 999) 1000) (int .Values.drain.marginSeconds) }}
+{{- $timeout := dig "server" "shutdown_timeout_ms" 25000 .Values.config | int }}
+{{- add (div (add $timeout 999) 1000) (int .Values.drain.marginSeconds) }}
+{{- end }}
+
+{{/* The volume of a key of the ops API with the scope "publish", for the test pod; empty where there is none. */}}
+{{- define "broadgate.publishKey" -}}
+{{- $found := dict }}
+{{- range .Values.opsKeys }}
+{{- if and (not $found) (has "publish" (.scopes | default (list "publish"))) }}
+{{- $_ := set $found "secretName" .existingSecret }}
+{{- $_ := set $found "items" (list (dict "key" (.existingSecretKey | default "key") "path" "key")) }}
+{{- end }}
+{{- end }}
+{{- if $found }}{{ toYaml $found }}{{ end }}
 {{- end }}
 
 {{- define "broadgate.containerSecurityContext" -}}
@@ -162,6 +183,19 @@ capabilities:
 {{- end }}
 {{- if and .Values.keda.enabled (not .Values.keda.prometheusAddress) }}
 {{- fail "keda.enabled needs keda.prometheusAddress" }}
+{{- end }}
+{{- with .Values.config.server | default dict }}
+{{- $drain := add (dig "drain_delay_ms" 5000 . | int) (dig "drain_window_ms" 15000 . | int) }}
+{{- if and $drain (le (dig "shutdown_timeout_ms" 25000 . | int) (int $drain)) }}
+{{- fail "config.server.shutdown_timeout_ms must be more than drain_delay_ms and drain_window_ms together" }}
+{{- end }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.opsKeys }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- if ne (len $names) (len (uniq $names)) }}
+{{- fail "opsKeys: a name is there twice" }}
 {{- end }}
 {{- if and (or .Values.autoscaling.enabled .Values.keda.enabled) (not (dig "requests" "cpu" "" .Values.resources)) }}
 {{- fail "scaling on CPU use is per cent of resources.requests.cpu, which is not set" }}

@@ -100,6 +100,8 @@ fn config_text(port: u16, ops: SocketAddr, redis: SocketAddr) -> String {
         r#"[server]
 listen = "127.0.0.1:{port}"
 shards = 1
+drain_delay_ms = 0
+drain_window_ms = 0
 
 [ops]
 listen = "{ops}"

@@ -18,7 +18,7 @@ use super::{PeerMessage, Peers, message::PeerAnswer, message::PeerRequest};
 use crate::{
     engineio::{
         Application, IdText, NodeId, Server,
-        answers::{at_capacity, empty, poll_response, pushed, refuse},
+        answers::{at_capacity, draining, empty, poll_response, pushed, refuse},
         body::{BodyError, read_body},
         polling::PollBody,
         request::Refused,
@@ -288,6 +288,10 @@ impl<A: Application> RemoteOwner<A> {
         mut request: HttpRequest<Incoming>,
         transport: Transport,
     ) -> Answer {
+        // It would have to move again at once.
+        if self.shard.peek(|server| server.io.draining) {
+            return Ok(draining(&self.http));
+        }
         if self.shard.peek(|server| !server.io.has_room()) {
             return Ok(at_capacity(&self.http));
         }

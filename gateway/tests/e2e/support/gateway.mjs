@@ -5,29 +5,33 @@ import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { atEnd } from "./conditions.mjs";
+import { atEnd, until } from "./conditions.mjs";
 import { Process, freePort, run } from "./processes.mjs";
 
 /** Rules that let everyone do everything, for tests that need a config file for another reason. */
 export const OPEN_ROOMS = (namespace = "/") =>
   `[[rooms]]\nnamespace = "${namespace}"\nmatch = "*"\njoin = "anyone"\npublish = "anyone"\n`;
 
-/** What nodes of tests have unless their configuration is about it: an ops API that needs no key. */
-const ENVIRONMENT = { BROADGATE__OPS__ANONYMOUS: "publish,read,control" };
+/** What nodes of tests have: an ops API that needs no key, and an end at once. */
+const ENVIRONMENT = {
+  BROADGATE__OPS__ANONYMOUS: "publish,read,control",
+  BROADGATE__SERVER__DRAIN_DELAY_MS: "0",
+  BROADGATE__SERVER__DRAIN_WINDOW_MS: "0",
+};
 
 /**
  * Starts a node and waits until it is ready. `redis` is what `startRedis` returned; without `config` (TOML text) it
- * runs in development mode; `port` and `opsPort` to come back where an earlier node was; `environment` in
- * place of what nodes of tests have.
+ * runs in development mode; `port` and `opsPort` to come back where an earlier node was; `environment` for
+ * what is to differ from other nodes of tests.
  */
-export async function startGateway(t, { redis, config, port, opsPort, environment = ENVIRONMENT } = {}) {
+export async function startGateway(t, { redis, config, port, opsPort, environment = {} } = {}) {
   port ??= await freePort();
   opsPort ??= await freePort();
   const args = ["serve", "--listen", `127.0.0.1:${port}`, "--ops-listen", `127.0.0.1:${opsPort}`];
   if (redis) args.push("--redis", redis.url);
   if (config !== undefined) args.push("--config", await writeConfig(t, config));
 
-  const child = new Process(await binary(), args, { env: { ...process.env, ...environment } });
+  const child = new Process(await binary(), args, { env: { ...process.env, ...ENVIRONMENT, ...environment } });
   const gateway = new Gateway(child, port, opsPort);
   atEnd(t, async () => {
     if (!child.exit) await gateway.stop();
@@ -35,6 +39,15 @@ export async function startGateway(t, { redis, config, port, opsPort, environmen
   });
   await child.until("is ready", () => gateway.isReady());
   return gateway;
+}
+
+/** The environment of a node that takes its time to go away. */
+export function drainOver({ delayMs = 0, windowMs, timeoutMs = delayMs + windowMs + 10_000 }) {
+  return {
+    BROADGATE__SERVER__DRAIN_DELAY_MS: String(delayMs),
+    BROADGATE__SERVER__DRAIN_WINDOW_MS: String(windowMs),
+    BROADGATE__SERVER__SHUTDOWN_TIMEOUT_MS: String(timeoutMs),
+  };
 }
 
 /** Runs a command of the binary to its end and returns its output. */
@@ -84,7 +97,23 @@ class Gateway {
     assert.deepEqual(exit, { code: 0, signal: null }, `exit of the node\n${this.output}`);
   }
 
-  /** Sends the process a signal that does not end it. */
+  /** Tells the node to stop, and returns when its readiness fails. */
+  async drain() {
+    this.signal("SIGTERM");
+    await until("the node drains", async () => !(await this.isReady()));
+  }
+
+  /** Waits for the node's end after a signal; it must exit with 0. */
+  async ended(deadlineMs) {
+    const exit = await until(`the node ends\n${this.output}`, () => this.#child.exit, deadlineMs);
+    assert.deepEqual(exit, { code: 0, signal: null }, `exit of the node\n${this.output}`);
+  }
+
+  get hasEnded() {
+    return this.#child.exit !== undefined;
+  }
+
+  /** Sends the process a signal that does not end it at once. */
   signal(signal) {
     this.#child.signal(signal);
   }

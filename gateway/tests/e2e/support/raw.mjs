@@ -9,8 +9,8 @@ import WebSocket from "ws";
 import { atEnd, nextEvent, until } from "./conditions.mjs";
 
 /** One request; resolves to `{status, headers, body}` with the body as bytes, not decoded. */
-export async function http(method, url, { headers = {}, body } = {}) {
-  const sent = request(url, { method, headers });
+export async function http(method, url, { headers = {}, body, agent } = {}) {
+  const sent = request(url, { method, headers, agent });
   sent.end(body);
   const [response] = await once(sent, "response");
   const chunks = [];
