@@ -1,6 +1,7 @@
 //! The binary as its users meet it: what it prints, where, and its exit code.
 #![allow(clippy::unwrap_used)]
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use std::{
     fs,
     io::{Read, Write},
@@ -308,5 +309,52 @@ fn publish_through_an_unreachable_redis_fails_without_showing_the_password() {
         let (code, stdout, stderr) = run(&["publish", "--redis", &url, "--room", "news", "headline"]);
         assert_eq!((code, &*stdout), (1, ""));
         assert!(!stderr.is_empty() && !stderr.contains("tops3cret"), "{stderr}");
+    }
+}
+
+/// Gives `token verify` a token with a header and a payload, signed with a secret.
+fn verify_token(config: &str, payload: &str) -> (i32, String, String) {
+    const KEY: &[u8] = b"a secret of the command line's tests";
+    let parts =
+        [r#"{"alg":"HS256","kid":"k1"}"#, payload].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part)).join(".");
+    let key = jsonwebtoken::EncodingKey::from_secret(KEY);
+    let signature =
+        jsonwebtoken::crypto::sign(parts.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
+    let mut command = broadgate(&["token", "verify", "--config", config]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{parts}.{signature}\n").as_bytes()).unwrap();
+    finish(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn token_verify_says_what_is_wrong_with_a_token() {
+    let config = file(
+        "token.toml",
+        "[[auth.issuers]]\nname = \"login\"\nissuer = \"https://a\"\nkey = \"a secret of the command line's tests\"\n",
+    );
+    let (code, stdout, stderr) = verify_token(&config, r#"{"iss":"https://a","sub":"ada","exp":4102444800}"#);
+    assert_eq!((code, &*stderr), (0, ""));
+    assert!(stdout.starts_with("ok: user \"ada\", rooms [], 0 patterns to join, 0 to publish\n"), "{stdout}");
+    for (payload, expected) in [
+        (r#"{"iss":"https://a","sub":"ada","exp":5}"#, ["token_expired: ", "exp: 5, "]),
+        (r#"{"iss":"https://b","sub":"ada","exp":5}"#, ["token_issuer: ", "is none of [\"https://a\"]"]),
+        (
+            r#"{"iss":"https://a","sub":"ada","exp":4102444800,"rooms":[7]}"#,
+            ["token_claims: ", "is of login, whose keys are: without a kid [HS256]\n"],
+        ),
+        (
+            r#"{"iss":"https://a","sub":"ada","exp":4102444800,"rooms":[7]}"#,
+            ["token_claims: ", "whose tokens can't have: rooms = [7]"],
+        ),
+        (
+            r#"{"iss":"https://a","sub":"ada","aud":"x","exp":4102444800}"#,
+            ["token_audience: ", "aud: \"x\"\n"],
+        ),
+    ] {
+        let (code, stdout, stderr) = verify_token(&config, payload);
+        assert_eq!((code, &*stdout), (1, ""), "{payload}");
+        assert!(expected.iter().all(|part| stderr.contains(part)), "{payload}: {stderr}");
+        assert!(!stderr.contains("a secret of"), "{stderr}");
     }
 }

@@ -43,17 +43,17 @@ pub struct KeysUnavailable;
 #[derive(Debug)]
 pub struct Authenticator {
     max_token_bytes: usize,
-    rules: ClaimRules,
-    issuers: Box<[Issuer]>,
+    pub(super) rules: ClaimRules,
+    pub(super) issuers: Box<[Issuer]>,
     counters: Arc<AuthCounters>,
 }
 
 #[derive(Debug)]
-struct Issuer {
-    name: Arc<str>,
+pub(super) struct Issuer {
+    pub(super) name: Arc<str>,
     /// None: whatever `iss` says.
-    issuer: Option<Box<str>>,
-    audiences: Box<[Box<str>]>,
+    pub(super) issuer: Option<Box<str>>,
+    pub(super) audiences: Box<[Box<str>]>,
     keys: Keys,
 }
 
@@ -187,7 +187,7 @@ impl Issuer {
         }
     }
 
-    fn made(&self, issuer_claim: Option<&str>) -> bool {
+    pub(super) fn made(&self, issuer_claim: Option<&str>) -> bool {
         self.issuer.as_deref().is_none_or(|issuer| issuer_claim == Some(issuer))
     }
 
@@ -195,9 +195,14 @@ impl Issuer {
         let check = |keys: &KeySet| {
             keys.check(token.message, token.signature, token.algorithm, token.key_id.as_deref())
         };
+        self.read_keys(check)
+    }
+
+    /// Looks at the keys as they are now.
+    pub(super) fn read_keys<T>(&self, read: impl FnOnce(&KeySet) -> T) -> T {
         match &self.keys {
-            Keys::Fixed(keys) => check(keys),
-            Keys::Fetched(keys, _) => keys.check(check),
+            Keys::Fixed(keys) => read(keys),
+            Keys::Fetched(keys, _) => keys.read(read),
         }
     }
 

@@ -27,6 +27,25 @@ pub(super) struct ClaimRules {
     pub(super) max_room_bytes: usize,
 }
 
+/// Why a token gives nothing, and which claim is at fault, where one alone is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal<'c> {
+    pub(super) error: TokenError,
+    pub(super) claim: Option<&'c str>,
+}
+
+impl<'c> Refusal<'c> {
+    fn claim(claim: &'c str) -> Self {
+        Self { error: TokenError::Claims, claim: Some(claim) }
+    }
+}
+
+impl From<TokenError> for Refusal<'_> {
+    fn from(error: TokenError) -> Self {
+        Self { error, claim: None }
+    }
+}
+
 /// The values of the claims that matter, each there once at most.
 #[derive(Default)]
 struct Claims {
@@ -49,29 +68,42 @@ impl ClaimRules {
         audiences: &[Box<str>],
         now_s: u64,
     ) -> Result<Grant, TokenError> {
+        self.try_grant(payload, audiences, now_s).map_err(|refusal| refusal.error)
+    }
+
+    /// The same, with the claim that is at fault where it is one.
+    pub(super) fn try_grant(
+        &self,
+        payload: &[u8],
+        audiences: &[Box<str>],
+        now_s: u64,
+    ) -> Result<Grant, Refusal<'_>> {
         let claims = self.read(payload)?;
-        let expires_at_s = claims.expires_at.map(date).transpose()?;
-        let not_before_s = claims.not_before.map(date).transpose()?;
-        let issued_at_s = claims.issued_at.map(date).transpose()?;
-        let token_id = claims.token_id.map(|id| text(id, MAX_TOKEN_ID_BYTES)).transpose()?;
-        let user = text(claims.user.ok_or(TokenError::Claims)?, self.max_user_bytes)?;
-        let rooms = texts(claims.rooms, self.max_rooms, self.max_room_bytes)?;
-        let (join, publish) = (patterns(claims.join)?, patterns(claims.publish)?);
+        let names = &self.names;
+        let expires_at_s = claims.expires_at.as_ref().map(|value| date("exp", value)).transpose()?;
+        let not_before_s = claims.not_before.as_ref().map(|value| date("nbf", value)).transpose()?;
+        let issued_at_s = claims.issued_at.as_ref().map(|value| date("iat", value)).transpose()?;
+        let token_id = claims.token_id.map(|id| text("jti", id, MAX_TOKEN_ID_BYTES)).transpose()?;
+        let user = claims.user.ok_or(Refusal::claim(&names.user))?;
+        let user = text(&names.user, user, self.max_user_bytes)?;
+        let rooms = texts(&names.rooms, claims.rooms, self.max_rooms, self.max_room_bytes)?;
+        let join = patterns(&names.join, claims.join)?;
+        let publish = patterns(&names.publish, claims.publish)?;
         if expires_at_s.is_none() && self.require_expiry {
-            return Err(TokenError::Claims);
+            return Err(Refusal::claim("exp"));
         }
 
-        let meant_for = texts(claims.audience, MAX_AUDIENCES, usize::MAX)?;
+        let meant_for = texts("aud", claims.audience, MAX_AUDIENCES, usize::MAX)?;
         // Who is not among those that a token names must refuse it; and one who goes by a name takes no token without.
         let open = meant_for.is_empty() && audiences.is_empty();
         if !open && !meant_for.iter().any(|audience| audiences.contains(audience)) {
-            return Err(TokenError::Audience);
+            return Err(TokenError::Audience.into());
         }
         if not_before_s.is_some_and(|begin_s| now_s.saturating_add(self.leeway_s) < begin_s) {
-            return Err(TokenError::NotYetValid);
+            return Err(TokenError::NotYetValid.into());
         }
         if expires_at_s.is_some_and(|end_s| now_s >= end_s.saturating_add(self.leeway_s)) {
-            return Err(TokenError::Expired);
+            return Err(TokenError::Expired.into());
         }
         Ok(Grant { user, token_id, issued_at_s, expires_at_s, rooms, join, publish })
     }
@@ -133,33 +165,38 @@ impl<'de> Visitor<'de> for ClaimsSeed<'_> {
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519 section 2, NumericDate).
-fn date(value: Value) -> Result<u64, TokenError> {
+fn date<'c>(claim: &'c str, value: &Value) -> Result<u64, Refusal<'c>> {
     let whole = value.as_u64();
     // The cast ends at the largest number, which is late enough.
     let fraction = || value.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64);
-    whole.or_else(fraction).ok_or(TokenError::Claims)
+    whole.or_else(fraction).ok_or(Refusal::claim(claim))
 }
 
-fn text(value: Value, max_bytes: usize) -> Result<Box<str>, TokenError> {
+fn text(claim: &str, value: Value, max_bytes: usize) -> Result<Box<str>, Refusal<'_>> {
     match value {
         Value::String(text) if !text.is_empty() && text.len() <= max_bytes => Ok(text.into()),
-        _ => Err(TokenError::Claims),
+        _ => Err(Refusal::claim(claim)),
     }
 }
 
 /// A list of texts, or one text alone.
-fn texts(value: Option<Value>, max_items: usize, max_bytes: usize) -> Result<Box<[Box<str>]>, TokenError> {
+fn texts(
+    claim: &str,
+    value: Option<Value>,
+    max_items: usize,
+    max_bytes: usize,
+) -> Result<Box<[Box<str>]>, Refusal<'_>> {
     match value {
         None => Ok(Box::default()),
         Some(Value::Array(items)) if items.len() <= max_items => {
-            items.into_iter().map(|item| text(item, max_bytes)).collect()
+            items.into_iter().map(|item| text(claim, item, max_bytes)).collect()
         }
-        Some(item @ Value::String(_)) => Ok([text(item, max_bytes)?].into()),
-        Some(_) => Err(TokenError::Claims),
+        Some(item @ Value::String(_)) => Ok([text(claim, item, max_bytes)?].into()),
+        Some(_) => Err(Refusal::claim(claim)),
     }
 }
 
-fn patterns(value: Option<Value>) -> Result<Box<[Pattern]>, TokenError> {
-    let texts = texts(value, MAX_PATTERNS, usize::MAX)?;
-    texts.iter().map(|text| Pattern::parse(text).map_err(|_| TokenError::Claims)).collect()
+fn patterns(claim: &str, value: Option<Value>) -> Result<Box<[Pattern]>, Refusal<'_>> {
+    let texts = texts(claim, value, MAX_PATTERNS, usize::MAX)?;
+    texts.iter().map(|text| Pattern::parse(text).map_err(|_| Refusal::claim(claim))).collect()
 }

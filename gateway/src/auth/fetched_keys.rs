@@ -10,11 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, time::timeout};
 
-use super::{
-    KeysUnavailable,
-    fetch::FETCH_TIMEOUT,
-    keys::{KeySet, Signature},
-};
+use super::{KeysUnavailable, fetch::FETCH_TIMEOUT, keys::KeySet};
 
 /// How long a token waits for a fetch. The fetch is bounded itself; this is for a node whose main thread is stalled.
 const WAIT_TIMEOUT: Duration = FETCH_TIMEOUT.saturating_add(Duration::from_secs(1));
@@ -62,8 +58,9 @@ impl FetchedKeys {
         }
     }
 
-    pub(super) fn check(&self, check: impl FnOnce(&KeySet) -> Signature) -> Signature {
-        check(&self.keys.load())
+    /// Looks at the keys as they are now.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&KeySet) -> T) -> T {
+        read(&self.keys.load())
     }
 
     /// For a token whose key is unknown: the fetches that it has seen end, or nothing where another one would not help,

@@ -263,6 +263,14 @@ impl KeySet {
         self.keys.len()
     }
 
+    /// Each key for people: its name, and what it is for.
+    pub(super) fn describe(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().map(|key| match &key.id {
+            Some(id) => format!("{id:?} {:?}", key.algorithms),
+            None => format!("without a kid {:?}", key.algorithms),
+        })
+    }
+
     /// Tries the keys that a token may be of: of its algorithm, and with its `kid` where both have one. Where that
     /// leaves more than a few, none of them is tried: the cost of a token must not grow with the set.
     pub(super) fn check(

@@ -13,6 +13,7 @@ pub(crate) mod algorithm;
 mod authenticator;
 mod claims;
 mod compact;
+mod explain;
 mod fetch;
 mod fetched_keys;
 mod grant;

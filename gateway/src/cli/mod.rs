@@ -6,6 +6,7 @@ mod http;
 mod logging;
 mod ops_key;
 mod publish;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -20,6 +21,7 @@ pub(crate) use config::load_or_report;
 use healthcheck::HealthcheckArgs;
 pub(crate) use logging::init_logging;
 use publish::PublishArgs;
+use token::{TokenArgs, TokenCommand};
 
 /// Where a node's operators' listener is unless told otherwise.
 const DEFAULT_OPS_URL: &str = "http://127.0.0.1:8081";
@@ -30,6 +32,7 @@ Examples:
   broadgate --redis redis://127.0.0.1:6379      the same, as one of several nodes
   broadgate serve --config broadgate.toml       production: only what the file allows
   broadgate check-config --config broadgate.toml
+  broadgate token verify --config broadgate.toml < token
   broadgate publish --room news headline '{\"title\":\"hi\"}'
 
 Configuration, each layer over the one before: defaults, the file, environment variables such as
@@ -60,6 +63,8 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Ask a node whether it is ready: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),
+    /// Look at a token (JWT)
+    Token(TokenArgs),
 }
 
 /// What a configuration is made from.
@@ -121,6 +126,10 @@ pub(crate) fn run(command: &Command, serve: impl FnOnce(&ServeArgs) -> ExitCode)
         Command::PrintConfig(args) => config::print(args),
         Command::Publish(args) => outcome(publish::publish(args)),
         Command::Healthcheck(args) => outcome(healthcheck::healthcheck(args)),
+        Command::Token(TokenArgs { command: TokenCommand::Verify(args) }) => match load_or_report(args) {
+            Ok(settings) => outcome(token::verify(&settings)),
+            Err(code) => code,
+        },
     }
 }
 
