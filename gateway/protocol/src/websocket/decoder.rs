@@ -96,6 +96,13 @@ impl Decoder {
         self.partial.as_deref().map_or(0, Partial::buffered_bytes)
     }
 
+    /// How many frames came since the last call that did not end their message and held less than 1 KiB: next to no work
+    /// for a peer, and as much as a message for us. Those of a message that is complete are counted, too, as long as it
+    /// has not been followed by another call of [`Self::next`].
+    pub fn take_tiny_fragments(&mut self) -> u32 {
+        self.partial.as_deref_mut().map_or(0, Partial::take_tiny_fragments)
+    }
+
     fn step<'i>(
         &mut self,
         role: Role,

@@ -14,7 +14,12 @@ pub(super) struct Partial {
     /// Payload of a control frame: apart, as it may come between the fragments of a message.
     control: Vec<u8>,
     complete: Option<Complete>,
+    /// Frames without the end of their message that held less than [`TINY_FRAGMENT_BYTES`].
+    tiny_fragments: u32,
 }
+
+/// A sender that parts messages to some purpose sends more at a time.
+const TINY_FRAGMENT_BYTES: usize = 1024;
 
 /// The frame whose payload is being read.
 #[derive(Debug)]
@@ -93,6 +98,9 @@ impl Partial {
         if matches!(opcode, OpCode::Text | OpCode::Binary) {
             self.message = Some(Message { opcode, bytes: Vec::new(), valid_bytes: 0 });
         }
+        if !fin && payload_bytes < TINY_FRAGMENT_BYTES {
+            self.tiny_fragments = self.tiny_fragments.saturating_add(1);
+        }
         self.frame = Some(Frame { opcode, fin, mask, remaining_bytes: payload_bytes });
     }
 
@@ -118,6 +126,11 @@ impl Partial {
         }
         self.complete = Some(if opcode.is_control() { Complete::Control(opcode) } else { Complete::Message });
         Ok(Step::InPartial)
+    }
+
+    /// See [`Decoder::take_tiny_fragments`](super::Decoder::take_tiny_fragments).
+    pub(super) fn take_tiny_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.tiny_fragments)
     }
 
     /// The event that stands complete in the buffers.
