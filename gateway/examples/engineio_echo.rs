@@ -12,6 +12,7 @@ use broadgate::{
         AllowedOrigins, Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec,
         HttpContext, IdKey, NodeId, Outgoing, Server, SessionId,
     },
+    limits::{Admission, Rate},
     runtime::{HttpSettings, Inbox, Places, ShardSpec, accept, inboxes, spawn},
     telemetry::ShardCounters,
 };
@@ -61,7 +62,7 @@ impl Application for Echo {
     }
 
     fn on_open(&mut self, _io: &mut EngineIo, _session: SessionId, _now_ms: u64) {}
-    fn on_close(&mut self, _io: &mut EngineIo, _session: SessionId, _reason: CloseReason) {}
+    fn on_close(&mut self, _io: &mut EngineIo, _session: SessionId, _reason: CloseReason, _now_ms: u64) {}
     fn on_deadline(&mut self, _io: &mut EngineIo, _session: SessionId, _now_ms: u64) {}
     fn on_messages(&mut self, _io: &mut EngineIo, _messages: &mut Vec<()>, _now_ms: u64) {}
     fn on_timers(&mut self, _io: &mut EngineIo, _now_ms: u64) {}
@@ -92,7 +93,7 @@ async fn main() -> io::Result<()> {
     }
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing Engine.IO messages on http://{}/engine.io/", listener.local_addr()?);
-    accept(listener, inboxes, Arc::new(Places::new(10_000, 19_000)), || 0).await;
+    accept(listener, inboxes, Arc::new(Places::new(10_000, 19_000, Arc::default())), || 0).await;
     Ok(())
 }
 
@@ -103,6 +104,7 @@ fn server(
     shards: Arc<[Inbox<EngineMessage<()>>]>,
 ) -> io::Result<Server<Echo>> {
     let counters = Arc::new(ShardCounters::default());
+    let admission = Arc::new(Admission::default());
     let http = HttpContext {
         peers: None,
         settings: Arc::clone(&settings),
@@ -111,6 +113,7 @@ fn server(
         max_inbound_buffer_bytes: 1 << 30,
         shard,
         shards,
+        admission: Arc::clone(&admission),
         counters: Arc::clone(&counters),
     };
     let spec = EngineSpec {
@@ -119,6 +122,9 @@ fn server(
         id_key: IdKey::random()?,
         shard,
         max_sessions: 10_000,
+        max_pending: 10_000,
+        rate: Rate::OFF,
+        admission,
         max_queued_bytes: 8 << 20,
         max_inbound_buffer_bytes: 1 << 30,
         counters,

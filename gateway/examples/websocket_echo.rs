@@ -99,6 +99,6 @@ async fn main() -> io::Result<()> {
     })?;
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     eprintln!("echoing WebSocket messages on ws://{}", listener.local_addr()?);
-    accept(listener, inboxes, Arc::new(Places::new(1_000, 19_000)), || 0).await;
+    accept(listener, inboxes, Arc::new(Places::new(1_000, 19_000, Arc::default())), || 0).await;
     Ok(())
 }

@@ -28,6 +28,7 @@ use crate::{
     demo,
     engineio::{AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server},
     hub::{Hub, HubMessage, HubSpec, Policy},
+    limits::{AddressBounds, Admission, MemoryWatermark, default_max_memory_bytes},
     node::{Learnt, Node, ShardSink},
     ops,
     runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
@@ -80,12 +81,15 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     };
     let engine = start_engine(&settings, (node_id, id_key), Arc::new(sink))?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
-    let places = Arc::new(Places::new(settings.limits.max_http_connections, descriptors));
+    let places = Places::new(settings.limits.max_http_connections, descriptors, admission(&settings.limits));
+    let places = Arc::new(places);
     let node =
         Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), gatherer, counters, places, learnt);
     let node = Arc::new(node);
     let threads = start_shards(&node, (node_id, id_key), mailboxes)?;
 
+    let watched = Arc::clone(&node);
+    let watch = tokio::spawn(async move { watched.places.admission().watch().await });
     let counted = Arc::clone(&node);
     let acceptor =
         tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
@@ -114,6 +118,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     ops_server.abort();
     key_refresh.abort();
     user_counts.abort();
+    watch.abort();
     if !drained || !published {
         tracing::warn!(drained, published, "not everything was brought to an end in time");
     }
@@ -164,6 +169,18 @@ async fn first_to_end(threads: &[ShardThread<EngineMessage<HubMessage>>]) {
     while !threads.iter().any(ShardThread::is_finished) {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+fn admission(limits: &Limits) -> Arc<Admission> {
+    let bounds = AddressBounds {
+        max_connections: limits.max_connections_per_address,
+        handshakes: limits.handshake_rate(),
+        max_addresses: limits.max_connections + limits.max_http_connections,
+    };
+    let max_memory_bytes =
+        limits.max_memory_bytes.map_or_else(default_max_memory_bytes, |bytes| bytes as u64);
+    let memory = MemoryWatermark::new(max_memory_bytes);
+    Arc::new(Admission::new(bounds, limits.address_limit_exempt.clone(), memory))
 }
 
 fn start_engine(
@@ -292,6 +309,7 @@ fn build_shard(
         max_inbound_buffer_bytes,
         shard,
         shards: Arc::clone(&node.shards),
+        admission: Arc::clone(node.places.admission()),
         counters: Arc::clone(&counters),
     };
     let spec = EngineSpec {
@@ -300,6 +318,9 @@ fn build_shard(
         id_key,
         shard,
         max_sessions: settings.limits.max_connections.div_ceil(node.shards.len()),
+        max_pending: settings.limits.max_pending_connections.div_ceil(node.shards.len()),
+        rate: settings.limits.connection_rate(),
+        admission: Arc::clone(node.places.admission()),
         max_queued_bytes: settings.limits.max_queued_bytes,
         max_inbound_buffer_bytes,
         counters,

@@ -7,6 +7,7 @@ pub mod config;
 mod demo;
 pub mod engineio;
 pub mod hub;
+pub mod limits;
 pub mod net;
 mod node;
 mod ops;

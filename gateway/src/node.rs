@@ -132,6 +132,8 @@ pub(crate) struct Node {
     pub(crate) drain: DrainClock,
     /// What was asked of the ops API.
     pub(crate) ops_access: Arc<AccessCounters>,
+    /// Requests of the ops API with more rooms than `limits.max_rooms_per_publish`.
+    pub(crate) refused_publishes: AtomicU64,
 }
 
 /// Since when the node goes away.
@@ -197,6 +199,7 @@ impl Node {
             places,
             drain: DrainClock::default(),
             ops_access: Arc::default(),
+            refused_publishes: AtomicU64::new(0),
         }
     }
 

@@ -622,3 +622,24 @@ fn the_examples_load() {
         assert!(!settings.rooms.is_empty(), "{name}");
     }
 }
+
+/// README.md says of each bound what its default is, and what happens beyond it.
+#[test]
+fn the_readme_has_every_limit() {
+    let readme = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let reference = reference();
+    let (_, limits) = reference.split_once("[limits]\n").unwrap();
+    let (limits, _) = limits.split_once("\n[").unwrap();
+    let keys: Vec<_> =
+        limits.lines().filter_map(|line| line.trim_start_matches("# ").split_once(" = ")).collect();
+    assert!(keys.len() > 20, "{keys:?}");
+    for (key, default) in keys {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{key}` | ")));
+        let row = row.unwrap_or_else(|| panic!("no row for limits.{key}"));
+        let said = row.split(" | ").nth(1).unwrap();
+        // What depends on the machine, and lists, are said in words.
+        let is_said =
+            said == format!("`{default}`") || ["address_limit_exempt", "max_memory_bytes"].contains(&key);
+        assert!(is_said, "limits.{key} is {default} by default, not {said}");
+    }
+}

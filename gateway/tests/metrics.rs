@@ -99,6 +99,27 @@ static PAGE_WITH_ALL: LazyLock<Page> = LazyLock::new(|| {
     page_of(&Server::node(Some(&format!("[[auth.issuers]]\nissuer = \"i\"\njwks_file = {jwks:?}\n"))))
 });
 
+/// Each bound says what it is and how often it was reached, under one name.
+#[test]
+fn every_limit_is_a_gauge_with_a_counter() {
+    // They say how other bounds count.
+    const NO_BOUNDS: [&str; 3] = ["rate_burst_ms", "handshake_burst_ms", "address_limit_exempt"];
+    let page = page_of_new_node();
+    let has = |family: &str, key: &str| {
+        page[family].series.iter().any(|(labels, _)| labels.iter().any(|(_, value)| value == key))
+    };
+    let reference = broadgate::config::reference();
+    let (_, limits) = reference.split_once("[limits]\n").unwrap();
+    let (limits, _) = limits.split_once("\n[").unwrap();
+    let keys = limits.lines().filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
+    let keys: Vec<_> = keys.map(|(key, _)| key).collect();
+    assert!(keys.len() > 20, "{keys:?}");
+    for key in keys {
+        assert!(has("broadgate_limit", key), "broadgate_limit lacks {key}");
+        assert_eq!(has("broadgate_limit_reached_total", key), !NO_BOUNDS.contains(&key), "{key}");
+    }
+}
+
 fn page_of_new_node() -> Page {
     page_of(&Server::node(None))
 }

@@ -4,7 +4,7 @@ use broadgate_adapter::redis::{Address, Endpoint};
 use globset::{GlobBuilder, GlobMatcher};
 use url::{Host, Url};
 
-use crate::engineio::OriginPattern;
+use crate::{engineio::OriginPattern, net::Cidr};
 
 const MAX_PATH_BYTES: usize = 128;
 const MAX_NAMESPACE_BYTES: usize = 128;
@@ -120,6 +120,11 @@ pub(super) fn python_channel(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("at most {MAX_PREFIX_BYTES} bytes without #"))
+}
+
+/// A network of addresses, or one address.
+pub(super) fn cidr(text: &str) -> Result<(), String> {
+    text.parse::<Cidr>().map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Directives as `tracing` has them.

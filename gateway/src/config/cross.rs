@@ -4,8 +4,9 @@ use super::{
     ConfigError, ops,
     reader::Reader,
     redis,
-    settings::{AdapterSettings, RedisMode, Settings},
+    settings::{AdapterSettings, Limits, RedisMode, Settings},
 };
+use crate::limits::{Rate, Spent};
 
 pub(super) fn check(settings: &Settings, reader: &mut Reader) {
     let mut errors = Vec::new();
@@ -51,6 +52,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
             error(path, format!("expected at least twice engine.max_payload_bytes, {least}, found {bytes}"));
         }
     }
+    rates(&settings.limits, settings.engine.max_payload_bytes, &mut error);
     for (index, namespace) in settings.namespaces.iter().enumerate() {
         if settings.namespaces[..index].contains(namespace) {
             error(&format!("namespaces[{index}].name"), format!("{:?} is there twice", namespace.name));
@@ -64,4 +66,26 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
     }
     reader.errors.extend(errors);
     ops::check(&settings.ops, reader);
+}
+
+/// A client that was quiet for long may send one message of any size that it may send at all.
+fn rates(limits: &Limits, max_payload_bytes: usize, error: &mut impl FnMut(&str, String)) {
+    let admits = |rate: &Rate, messages: u64, bytes| rate.admits(&mut Spent::default(), 0, messages, bytes);
+    let rate = limits.connection_rate();
+    if !admits(&rate, 1, 0) {
+        let message = "expected the time of one of limits.max_messages_per_second, at least".to_owned();
+        error("limits.rate_burst_ms", message);
+    } else if !admits(&rate, 1, max_payload_bytes) {
+        let message = format!(
+            "expected a message of engine.max_payload_bytes, {max_payload_bytes}, within limits.rate_burst_ms, {}, at \
+             least",
+            limits.rate_burst.as_millis()
+        );
+        error("limits.max_received_bytes_per_second", message);
+    }
+    if !admits(&limits.handshake_rate(), 1, 0) {
+        let message =
+            "expected the time of one of limits.max_handshakes_per_second_per_address, at least".to_owned();
+        error("limits.handshake_burst_ms", message);
+    }
 }

@@ -251,6 +251,17 @@ impl<'r> Section<'r> {
         self.value(key, doc, default, |value| Some(value.to_string()), |value| integer(value, &range))
     }
 
+    /// A number of things that may be left out.
+    pub(super) fn optional_count(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Option<usize> {
+        let parse = |value: &Value| integer(value, &range).map(Some);
+        self.value(key, doc, None, |value| value.map(|value| value.to_string()), parse)
+    }
+
     /// A duration as whole milliseconds.
     pub(super) fn milliseconds(
         &mut self,

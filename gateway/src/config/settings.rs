@@ -7,6 +7,7 @@ use broadgate_adapter::RedisDriver;
 use globset::GlobMatcher;
 
 use super::{AuthSettings, OpsSettings, Secret};
+use crate::{limits::Rate, net::Cidr};
 
 /// Everything the node was told.
 #[derive(Debug, Clone)]
@@ -240,6 +241,24 @@ pub struct Limits {
     pub max_room_name_bytes: usize,
     /// Length of an event's name.
     pub max_event_name_bytes: usize,
+    /// Messages that one connection may send in a second; 0 for any number.
+    pub max_messages_per_second: usize,
+    /// Bytes that one connection may send in a second; 0 for any number.
+    pub max_received_bytes_per_second: usize,
+    /// The time whose messages and bytes may come at once.
+    pub rate_burst: Duration,
+    /// HTTP connections, and sessions, of one client address; 0 for any number.
+    pub max_connections_per_address: usize,
+    /// Sessions that one client address may ask for in a second; 0 for any number.
+    pub max_handshakes_per_second_per_address: usize,
+    /// The time whose handshakes may come at once.
+    pub handshake_burst: Duration,
+    /// Addresses that are not counted.
+    pub address_limit_exempt: Vec<Cidr>,
+    /// Sessions of the node that have not joined a namespace yet.
+    pub max_pending_connections: usize,
+    /// Resident memory above which there are no new sessions; 0 for any; `None`: as the control group allows.
+    pub max_memory_bytes: Option<usize>,
     /// Namespaces that one connection may be in.
     pub max_namespaces_per_connection: usize,
     /// Binary attachments of one packet.
@@ -262,6 +281,18 @@ pub struct Limits {
     pub max_connections_per_user: usize,
     /// Log lines about clients' faults per second.
     pub max_client_log_lines_per_second: u32,
+}
+
+impl Limits {
+    /// What one connection may send.
+    pub fn connection_rate(&self) -> Rate {
+        Rate::new(self.max_messages_per_second, self.max_received_bytes_per_second, self.rate_burst)
+    }
+
+    /// How often one address may ask for a session.
+    pub fn handshake_rate(&self) -> Rate {
+        Rate::new(self.max_handshakes_per_second_per_address, 0, self.handshake_burst)
+    }
 }
 
 /// `[log]`

@@ -15,6 +15,10 @@ use http::{
 };
 
 use super::{polling::PollBody, respond::HttpContext};
+use crate::{
+    limits::AddressRefusal,
+    telemetry::{Counter, ShardCounters},
+};
 
 /// The documented error, as JSON for a request and as bare text for an upgrade (wire.md 1.3).
 pub(super) fn refuse<M>(http: &HttpContext<M>, error: RequestError, is_upgrade: bool) -> Response<Body> {
@@ -41,23 +45,63 @@ pub(super) fn refuse<M>(http: &HttpContext<M>, error: RequestError, is_upgrade: 
     response
 }
 
-/// The node has as many sessions as it may.
-pub(super) fn at_capacity<M>(http: &HttpContext<M>) -> Response<Body> {
-    http.counters.rejected_capacity.add(1);
-    retry_later("5")
+/// Why a client is to come back later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RetryLater {
+    /// The node has as many sessions as it may.
+    Capacity,
+    /// The node is going away: its client is to come back over another connection, to another node.
+    Draining,
+    /// There is no room for a body; whoever noticed has counted it.
+    Body,
+    /// As many sessions as may be have not joined a namespace yet.
+    Pending,
+    /// The node uses as much memory as it may.
+    Memory,
+    /// The client's address has opened as much as it may, or asks too often.
+    Address(AddressRefusal),
 }
 
-/// The node is going away. The connection ends: its client is to come back over another one, to another node.
-pub(super) fn draining<M>(http: &HttpContext<M>) -> Response<Body> {
-    http.counters.rejected_draining.add(1);
-    let mut response = retry_later("1");
+impl RetryLater {
+    /// What is to be said, and what counts it.
+    fn status(self, counters: &ShardCounters) -> (StatusCode, Option<&Counter>) {
+        match self {
+            Self::Body => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, Some(&counters.rejected_draining)),
+            Self::Capacity => (StatusCode::SERVICE_UNAVAILABLE, Some(&counters.rejected_capacity)),
+            Self::Pending => (StatusCode::SERVICE_UNAVAILABLE, Some(&counters.rejected_pending)),
+            Self::Memory => (StatusCode::SERVICE_UNAVAILABLE, Some(&counters.rejected_memory)),
+            Self::Address(AddressRefusal::Connections) => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(&counters.rejected_address_connections))
+            }
+            Self::Address(AddressRefusal::Handshakes { .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(&counters.rejected_address_rate))
+            }
+        }
+    }
+}
+
+/// Seconds after which clients are to come back: not all of them at once.
+const RETRY_AFTER_S: std::ops::Range<u64> = 5..16;
+
+/// Refuses for now, and counts it. The connection ends: it would only hold a place.
+pub(super) fn retry_later<M>(http: &HttpContext<M>, why: RetryLater) -> Response<Body> {
+    let (status, counter) = why.status(&http.counters);
+    let count = counter.map_or(0, |counter| {
+        counter.add(1);
+        counter.get()
+    });
+    // Neighbours in the count are far from each other in time: 7 and 11 have no divisor in common.
+    let spread_s = count % 11 * 7 % (RETRY_AFTER_S.end - RETRY_AFTER_S.start);
+    let after_s = match why {
+        RetryLater::Address(AddressRefusal::Handshakes { wait_ms }) => wait_ms.div_ceil(1000),
+        // The clients of a drain are paced already.
+        RetryLater::Draining => 1,
+        _ => RETRY_AFTER_S.start + spread_s,
+    };
+    let mut response = empty(status);
+    response.headers_mut().insert(RETRY_AFTER, after_s.into());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-fn retry_later(after_seconds: &'static str) -> Response<Body> {
-    let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(after_seconds));
     response
 }
 

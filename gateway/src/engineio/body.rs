@@ -38,9 +38,18 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Reads a body within its time (`limits.http_body_timeout_ms`) and up to its bound.
+pub(super) async fn read_body<M>(body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, BodyError> {
+    let body = tokio::time::timeout(http.body_timeout, read(body, http)).await;
+    body.unwrap_or_else(|_elapsed| {
+        http.counters.limit_http_body_timeout.add(1);
+        Err(BodyError::Aborted)
+    })
+}
+
 /// Reads a body up to the bound. Of one above it, as much again is read and thrown away, so that a client that is
 /// still writing gets to read the refusal.
-pub(super) async fn read_body<M>(mut body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, BodyError> {
+async fn read<M>(mut body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, BodyError> {
     let max_bytes = http.settings.max_payload_bytes;
     let mut held = Held { counters: &http.counters, bytes: 0 };
     let (mut bytes, mut total) = (Vec::new(), 0_usize);

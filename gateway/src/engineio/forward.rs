@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Application, EngineMessage, Id, Server,
-    answers::{at_capacity, empty, poll_response, pushed, refuse},
+    answers::{RetryLater, empty, poll_response, pushed, refuse, retry_later},
     body::{BodyError, read_body},
     polling::PollReply,
     request::{Refused, Request, RoutedRequest, UpgradeVerdict},
@@ -77,20 +77,20 @@ impl<A: Application> Owner<A> {
                 guard.request = None;
                 return Err(Dropped);
             }
-            body = tokio::time::timeout(http.body_timeout, read_body(request.into_body(), &http)) => body,
+            body = read_body(request.into_body(), &http) => body,
         };
         let body = match body {
-            Ok(Ok(body)) => body,
-            Ok(Err(BodyError::TooLarge)) => {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => {
                 http.counters.payload_too_large.add(1);
                 guard.request = Some(Request::PushFailed { keep_session: true });
                 return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE));
             }
-            Ok(Err(BodyError::NoRoom)) => {
+            Err(BodyError::NoRoom) => {
                 guard.request = Some(Request::PushFailed { keep_session: true });
-                return Ok(at_capacity(&http));
+                return Ok(retry_later(&http, RetryLater::Body));
             }
-            Ok(Err(BodyError::Aborted)) | Err(_) => return Err(Dropped),
+            Err(BodyError::Aborted) => return Err(Dropped),
         };
         guard.request = None;
         let (reply, taken) = oneshot::channel();

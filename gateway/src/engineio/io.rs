@@ -2,7 +2,10 @@
 
 use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
 
-use broadgate_protocol::engineio::{Heartbeat, HeartbeatTiming, OpenPacket, Transport};
+use broadgate_protocol::{
+    engineio::{Heartbeat, HeartbeatTiming, OpenPacket, Transport},
+    websocket::Event,
+};
 use slab::Slab;
 
 use super::{
@@ -13,6 +16,7 @@ use super::{
 };
 use crate::{
     config::EngineSettings,
+    limits::{AddressGuard, Admission, Rate, Spent},
     net::{ConnectionId, Enqueued, SocketSet},
     telemetry::ShardCounters,
 };
@@ -30,6 +34,12 @@ pub struct EngineSpec {
     pub shard: u8,
     /// Sessions that this shard may have.
     pub max_sessions: usize,
+    /// Sessions of this shard that may be pending at one time.
+    pub max_pending: usize,
+    /// What each client may send.
+    pub rate: Rate,
+    /// Where the sessions of each address are counted.
+    pub admission: Arc<Admission>,
     /// Bytes that may wait for one session.
     pub max_queued_bytes: usize,
     /// Bytes of incomplete messages that all clients of the shard together may leave here.
@@ -157,6 +167,44 @@ impl EngineIo {
         }
     }
 
+    /// Takes from what the client of a session may send. False: it has sent too much, and is closed for it.
+    pub(super) fn admit(&mut self, session: SessionId, messages: u64, bytes: usize, now_ms: u64) -> bool {
+        let rate = self.spec.rate;
+        let Some(state) = self.session_mut(session).filter(|state| !state.doomed) else { return false };
+        if rate.admits(&mut state.spent, now_ms, messages, bytes) {
+            return true;
+        }
+        let counters = &self.spec.counters;
+        match rate.costs_by_number(messages, bytes) {
+            true => counters.limit_messages.add(1),
+            false => counters.limit_received_bytes.add(1),
+        }
+        self.doom(session, CloseReason::RateLimited);
+        false
+    }
+
+    /// The same, for a message or control frame on a WebSocket.
+    pub(super) fn admit_event(&mut self, session: SessionId, event: &Event<'_>, now_ms: u64) -> bool {
+        let bytes = match event {
+            Event::Text(text) => text.len(),
+            Event::Binary(data) | Event::Ping(data) | Event::Pong(data) => data.len(),
+            Event::Close(_) => 0,
+        };
+        self.admit(session, 1, bytes, now_ms)
+    }
+
+    /// A pending session has not done yet what it came for. There is a bound on their number.
+    pub fn set_pending(&mut self, session: SessionId, pending: bool) {
+        let counters = Arc::clone(&self.spec.counters);
+        let Some(state) = self.session_mut(session) else { return };
+        match (state.pending, pending) {
+            (false, true) => counters.sessions_pending.add(1),
+            (true, false) => counters.sessions_pending.sub(1),
+            _ => {}
+        }
+        state.pending = pending;
+    }
+
     /// Is there room for this much more of messages that are not complete? What is taken is added to the counter by the
     /// caller, and given back; a refusal is counted.
     pub fn has_inbound_room(&self, bytes: usize) -> bool {
@@ -197,9 +245,31 @@ impl EngineIo {
         self.sessions.len() < self.spec.max_sessions && Id::fits(self.sessions.vacant_key()) && !self.draining
     }
 
+    /// Does the shard take another session that begins?
+    pub(super) fn has_room_for_pending(&self) -> bool {
+        self.spec.counters.sessions_pending.get() < self.spec.max_pending as u64
+    }
+
+    /// Takes a session out of the table; every end of one comes by here.
+    pub(super) fn remove(&mut self, session: SessionId) {
+        self.set_pending(session, false);
+        if self.session(session).is_none() {
+            return;
+        }
+        let state = self.sessions.remove(session.index as usize);
+        if let Some(address) = state.address {
+            self.spec.admission.session_closed(address);
+        }
+    }
+
     /// Makes a session; returns it with its open packet (wire.md 1.4). `None`: the system has no random source.
-    pub(super) fn open(&mut self, transport: Transport, now_ms: u64) -> Option<(SessionId, String)> {
-        let (session, id) = self.insert(now_ms)?;
+    pub(super) fn open(
+        &mut self,
+        transport: Transport,
+        address: AddressGuard,
+        now_ms: u64,
+    ) -> Option<(SessionId, String)> {
+        let (session, id) = self.insert(address, now_ms)?;
         self.arm(session);
         let settings = &self.spec.settings;
         let upgrades: &[Transport] = match transport {
@@ -223,14 +293,14 @@ impl EngineIo {
             Ok(connection) => Some(connection),
             Err(error) => {
                 tracing::error!(%error, "cannot watch a connection; it is closed");
-                self.sessions.remove(session.index as usize);
+                self.remove(session);
                 None
             }
         }
     }
 
     /// Puts a session into the table that is on nothing yet.
-    pub(super) fn insert(&mut self, now_ms: u64) -> Option<(SessionId, Id)> {
+    pub(super) fn insert(&mut self, address: AddressGuard, now_ms: u64) -> Option<(SessionId, Id)> {
         self.next_generation = self.next_generation.wrapping_add(1);
         let index = u32::try_from(self.sessions.vacant_key()).ok()?;
         let id = self.spec.id_key.mint(self.spec.node, self.spec.shard, index).ok()?;
@@ -239,10 +309,13 @@ impl EngineIo {
             secret: id.secret,
             generation: session.generation,
             doomed: false,
+            pending: false,
             heartbeat: Heartbeat::new(now_ms, &self.timing),
             carrier: Carrier::Polling(Box::default()),
             application_deadline_ms: u64::MAX,
             armed_ms: u64::MAX,
+            spent: Spent::default(),
+            address: address.into_key(),
         });
         Some((session, id))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broadgate_protocol::engineio::{RequestError, Transport, check_session, payload};
+use broadgate_protocol::engineio::{Packet, RequestError, Transport, check_session, payload};
 use tokio::sync::oneshot;
 
 use super::{
@@ -99,8 +99,7 @@ impl<A: Application> Server<A> {
         };
         if polling.closing_until_ms.is_some() {
             answer(polling, reply, Some("1"), &counters);
-            self.io.sessions.remove(session.index as usize);
-            return;
+            return self.io.remove(session);
         }
         if polling.poll.is_some() {
             // The session ends; closing it answers the first poll (wire.md 1.6).
@@ -145,6 +144,10 @@ impl<A: Application> Server<A> {
         }
         let Ok(text) = std::str::from_utf8(body) else { return self.on_parse_error(session) };
         for packet in payload::decode(text) {
+            let bytes = packet.as_ref().map_or(0, payload_bytes);
+            if !self.io.admit(session, 1, bytes, now_ms) {
+                return;
+            }
             match packet {
                 Ok(packet) => self.on_packet(session, packet, Transport::Polling, now_ms),
                 Err(_) => return self.on_parse_error(session),
@@ -164,6 +167,14 @@ impl<A: Application> Server<A> {
                 self.io.doom(session, CloseReason::TransportError);
             }
         }
+    }
+}
+
+fn payload_bytes(packet: &Packet<'_>) -> usize {
+    match packet {
+        Packet::Open(text) | Packet::Ping(text) | Packet::Pong(text) | Packet::Message(text) => text.len(),
+        Packet::Binary(data) => data.len(),
+        Packet::Close | Packet::Upgrade | Packet::Noop => 0,
     }
 }
 

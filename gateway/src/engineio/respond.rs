@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Application, Cors, EngineMessage, IdText, Peers, Server,
-    answers::{at_capacity, draining, poll_response, refuse},
+    answers::{RetryLater, poll_response, refuse, retry_later},
     forward::Owner,
     peer::RemoteOwner,
     polling::PollReply,
@@ -22,6 +22,8 @@ use super::{
 };
 use crate::{
     config::EngineSettings,
+    limits::{AddressGuard, Admission},
+    net::ClientAddress,
     net::http::{check_handshake, switching_protocols, upgraded},
     runtime::{Inbox, Shard},
     telemetry::ShardCounters,
@@ -43,6 +45,8 @@ pub struct HttpContext<M> {
     pub peers: Option<Arc<Peers>>,
     /// The ways to all shards of the node, by number.
     pub shards: Arc<[Inbox<EngineMessage<M>>]>,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
     /// Counts what happens.
     pub counters: Arc<ShardCounters>,
 }
@@ -97,9 +101,19 @@ async fn engine_request<A: Application>(
     };
     let eio4 = query.eio4;
     match check_request(&facts) {
-        Err(error) => Ok(refuse(http, error, is_upgrade)),
-        Ok(Target::NewSession(_)) if shard.peek(|server| server.io.draining) => Ok(draining(http)),
-        Ok(Target::NewSession(Transport::Polling)) if is_upgrade => accept_and_close(shard, request, http),
+        Err(error) => match http.admission.bad_handshake(ClientAddress::of(&request)) {
+            Ok(()) => Ok(refuse(http, error, is_upgrade)),
+            Err(refusal) => Ok(retry_later(http, RetryLater::Address(refusal))),
+        },
+        Ok(Target::NewSession(_)) if shard.peek(|server| server.io.draining) => {
+            Ok(retry_later(http, RetryLater::Draining))
+        }
+        Ok(Target::NewSession(Transport::Polling)) if is_upgrade => {
+            match http.admission.bad_handshake(ClientAddress::of(&request)) {
+                Ok(()) => accept_and_close(shard, request, http),
+                Err(refusal) => Ok(retry_later(http, RetryLater::Address(refusal))),
+            }
+        }
         Ok(Target::NewSession(Transport::Polling)) => new_polling(shard, http, &request).await,
         Ok(Target::NewSession(Transport::WebSocket)) => new_websocket(shard, http, request),
         Ok(Target::Session { sid, transport }) => {
@@ -137,20 +151,44 @@ async fn engine_request<A: Application>(
     }
 }
 
+/// Is there a place for another session of this client?
+fn admit<A: Application>(
+    shard: &Shard<Server<A>>,
+    http: &HttpContext<A::Message>,
+    request: &HttpRequest<Incoming>,
+) -> Result<AddressGuard, RetryLater> {
+    if http.admission.memory.is_reached() {
+        return Err(RetryLater::Memory);
+    }
+    let (has_room, has_room_for_pending) =
+        shard.peek(|server| (server.io.has_room(), server.io.has_room_for_pending()));
+    if !has_room {
+        return Err(RetryLater::Capacity);
+    }
+    if !has_room_for_pending {
+        return Err(RetryLater::Pending);
+    }
+    http.admission.handshake(ClientAddress::of(request)).map_err(RetryLater::Address)
+}
+
 async fn new_polling<A: Application>(
     shard: &Shard<Server<A>>,
     http: &HttpContext<A::Message>,
     request: &HttpRequest<Incoming>,
 ) -> Answer {
+    let address = match admit(shard, http, request) {
+        Ok(address) => address,
+        Err(why) => return Ok(retry_later(http, why)),
+    };
     let (reply, body) = oneshot::channel();
     let opened = shard.with(|server, now_ms| {
-        let session = server.open_polling(now_ms)?;
+        let session = server.open_polling(address, now_ms)?;
         server.take_poll(session, PollReply::Here(reply));
         server.settle(now_ms);
         Some(())
     });
     if opened.is_none() {
-        return Ok(at_capacity(http));
+        return Ok(retry_later(http, RetryLater::Capacity));
     }
     match body.await {
         Ok(Ok(body)) => Ok(poll_response(http, request.headers(), &body)),
@@ -163,9 +201,10 @@ fn new_websocket<A: Application>(
     http: &Arc<HttpContext<A::Message>>,
     mut request: HttpRequest<Incoming>,
 ) -> Answer {
-    if shard.peek(|server| !server.io.has_room()) {
-        return Ok(at_capacity(http));
-    }
+    let address = match admit(shard, http, &request) {
+        Ok(address) => address,
+        Err(why) => return Ok(retry_later(http, why)),
+    };
     let accept = match check_handshake(&request) {
         Ok(accept) => accept,
         Err(refusal) => return Ok(*refusal),
@@ -173,7 +212,7 @@ fn new_websocket<A: Application>(
     let (shard, on_upgrade) = (shard.clone(), hyper::upgrade::on(&mut request));
     tokio::task::spawn_local(async move {
         if let Some((socket, early)) = upgraded(on_upgrade).await {
-            shard.with(|server, now_ms| server.open_websocket(socket, early, now_ms));
+            shard.with(|server, now_ms| server.open_websocket(socket, early, address, now_ms));
         }
     });
     Ok(switching_protocols(&accept))

@@ -20,6 +20,7 @@ use super::{
     session::{Carrier, CloseReason},
 };
 use crate::{
+    limits::AddressGuard,
     net::{CloseCause, ConnectionId, Frame, SocketLimits, SocketSet},
     runtime::{Service, Shard},
 };
@@ -36,7 +37,7 @@ pub trait Application: Sized + 'static {
     /// A binary message.
     fn on_binary(&mut self, io: &mut EngineIo, session: SessionId, data: &[u8], now_ms: u64);
     /// The session is over.
-    fn on_close(&mut self, io: &mut EngineIo, session: SessionId, reason: CloseReason);
+    fn on_close(&mut self, io: &mut EngineIo, session: SessionId, reason: CloseReason, now_ms: u64);
     /// The time of [`EngineIo::set_deadline`] has come.
     fn on_deadline(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64);
     /// Messages of a turn; all of them are to be taken out.
@@ -141,11 +142,11 @@ impl<A: Application> Server<A> {
     }
 
     /// Opens a session that begins on polling; its open packet waits for the poll. `None`: no room.
-    pub(super) fn open_polling(&mut self, now_ms: u64) -> Option<SessionId> {
+    pub(super) fn open_polling(&mut self, address: AddressGuard, now_ms: u64) -> Option<SessionId> {
         if !self.io.has_room() {
             return None;
         }
-        let (session, open) = self.io.open(Transport::Polling, now_ms)?;
+        let (session, open) = self.io.open(Transport::Polling, address, now_ms)?;
         if let Some(Carrier::Polling(polling)) = self.io.session_mut(session).map(|state| &mut state.carrier)
         {
             polling.push(&Outgoing::control(open));
@@ -157,12 +158,18 @@ impl<A: Application> Server<A> {
     }
 
     /// Opens a session on a fresh WebSocket, and reads what came along with its request.
-    pub(super) fn open_websocket(&mut self, socket: OwnedFd, early: Vec<u8>, now_ms: u64) {
+    pub(super) fn open_websocket(
+        &mut self,
+        socket: OwnedFd,
+        early: Vec<u8>,
+        address: AddressGuard,
+        now_ms: u64,
+    ) {
         if !self.io.has_room() {
             self.io.spec.counters.rejected_capacity.add(1);
             return;
         }
-        let Some((session, open)) = self.io.open(Transport::WebSocket, now_ms) else { return };
+        let Some((session, open)) = self.io.open(Transport::WebSocket, address, now_ms) else { return };
         let Some(connection) = self.io.watch(session, socket) else { return };
         if let Some(state) = self.io.session_mut(session) {
             state.carrier = Carrier::WebSocket(connection);
@@ -243,7 +250,7 @@ impl<A: Application> Server<A> {
                 match reason {
                     // It reads too slowly for a close frame as well.
                     CloseReason::SlowConsumer => self.io.sockets.abort(connection),
-                    _ => self.io.sockets.close(connection, None, now_ms),
+                    _ => self.io.sockets.close(connection, reason.close_code(), now_ms),
                 }
             }
             Carrier::Polling(polling) => {
@@ -283,11 +290,11 @@ impl<A: Application> Server<A> {
             Carrier::Visiting(_) => return self.abandon_visit(session, reason, now_ms),
         }
         reason.counter(&counters).add(1);
-        self.application.on_close(&mut self.io, session, reason);
+        self.application.on_close(&mut self.io, session, reason, now_ms);
         if lingers {
             self.io.arm(session);
         } else {
-            self.io.sessions.remove(session.index as usize);
+            self.io.remove(session);
         }
     }
 
@@ -297,8 +304,7 @@ impl<A: Application> Server<A> {
         if let Carrier::Polling(polling) = &mut state.carrier
             && polling.closing_until_ms.is_some_and(|until_ms| until_ms <= now_ms)
         {
-            self.io.sessions.remove(session.index as usize);
-            return;
+            return self.io.remove(session);
         }
         if state.doomed {
             return self.io.arm(session);
@@ -385,6 +391,9 @@ impl<A: Application> Service for Server<A> {
 
     fn on_event(&mut self, connection: ConnectionId, tag: u32, event: Event<'_>, now_ms: u64) {
         let Some((session, role)) = self.role(connection, tag) else { return };
+        if !self.io.admit_event(session, &event, now_ms) {
+            return self.settle(now_ms);
+        }
         let packet = match event {
             Event::Text(_) | Event::Binary(_) if role == Role::Visits => {
                 self.on_visit_event(session, &event, now_ms);
@@ -411,6 +420,13 @@ impl<A: Application> Service for Server<A> {
             None => self.on_parse_error(session),
         }
         self.settle(now_ms);
+    }
+
+    fn on_fragments(&mut self, connection: ConnectionId, tag: u32, fragments: u32, now_ms: u64) {
+        let Some((session, _)) = self.role(connection, tag) else { return };
+        if !self.io.admit(session, u64::from(fragments), 0, now_ms) {
+            self.settle(now_ms);
+        }
     }
 
     fn on_closed(&mut self, connection: ConnectionId, tag: u32, cause: CloseCause, now_ms: u64) {

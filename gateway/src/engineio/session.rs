@@ -4,6 +4,7 @@ use broadgate_protocol::engineio::{Heartbeat, Transport};
 
 use super::{peer::Visit, polling::Polling};
 use crate::{
+    limits::{AddressKey, Spent},
     net::ConnectionId,
     telemetry::{Counter, ShardCounters},
 };
@@ -35,6 +36,9 @@ impl SessionId {
     }
 }
 
+/// The registered close code for a client that broke the rules of the service.
+const CLOSE_POLICY_VIOLATION: u16 = 1008;
+
 /// Why a session ended (wire.md 1.11 and 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
@@ -54,11 +58,18 @@ pub enum CloseReason {
     ConnectTimeout,
     /// The client read too slowly.
     SlowConsumer,
+    /// The client sent more than it may.
+    RateLimited,
     /// The node is going away.
     Shutdown,
 }
 
 impl CloseReason {
+    /// What the close frame says (RFC 6455 section 7.4.1); `None`: nothing, as the reference (wire.md 2.4).
+    pub(super) fn close_code(self) -> Option<u16> {
+        (self == Self::RateLimited).then_some(CLOSE_POLICY_VIOLATION)
+    }
+
     /// The counter of the sessions that ended so.
     pub(super) fn counter(self, counters: &ShardCounters) -> &Counter {
         match self {
@@ -70,6 +81,7 @@ impl CloseReason {
             Self::ServerDisconnect => &counters.closed_server_disconnect,
             Self::ConnectTimeout => &counters.closed_connect_timeout,
             Self::SlowConsumer => &counters.closed_slow_consumer,
+            Self::RateLimited => &counters.closed_rate_limited,
             Self::Shutdown => &counters.closed_shutdown,
         }
     }
@@ -87,12 +99,18 @@ pub(super) struct Session {
     pub(super) generation: u32,
     /// Is about to be closed; takes and gives nothing any more.
     pub(super) doomed: bool,
+    /// Has not done yet what it came for; see [`super::EngineIo::set_pending`].
+    pub(super) pending: bool,
     pub(super) heartbeat: Heartbeat,
     pub(super) carrier: Carrier,
     /// When the application wants to be asked about the session; `u64::MAX` for never.
     pub(super) application_deadline_ms: u64,
     /// When the session's one live entry in the wheel comes up.
     pub(super) armed_ms: u64,
+    /// What its client has sent lately.
+    pub(super) spent: Spent,
+    /// Where it is counted.
+    pub(super) address: Option<AddressKey>,
 }
 
 impl Session {

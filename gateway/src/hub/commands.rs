@@ -43,6 +43,23 @@ const fn limit(message: &'static str) -> Refusal {
     Refusal { error: "limit_reached", message }
 }
 
+const TOO_MANY_ROOMS: Refusal = limit("this socket is in as many rooms as it may be");
+const TOO_MANY_PENDING: Refusal = limit("too many requests of this connection wait for their answer");
+const LONG_ROOM_NAME: Refusal = invalid("the room's name is too long");
+const LONG_EVENT_NAME: Refusal = invalid("the event's name is too long");
+
+/// What counts the bound of `[limits]` that a refusal stands for.
+fn limit_counter(counters: &ShardCounters, refusal: Refusal) -> Option<&Counter> {
+    [
+        (TOO_MANY_ROOMS, &counters.limit_rooms_per_socket),
+        (TOO_MANY_PENDING, &counters.limit_pending_acks),
+        (LONG_ROOM_NAME, &counters.limit_room_name),
+        (LONG_EVENT_NAME, &counters.limit_event_name),
+    ]
+    .into_iter()
+    .find_map(|(reached, counter)| (reached == refusal).then_some(counter))
+}
+
 pub(super) const UNAVAILABLE: Refusal =
     Refusal { error: "adapter_unavailable", message: "the link to the other nodes is down; try again" };
 
@@ -123,7 +140,7 @@ impl Hub {
             return Err(forbidden("no rule allows to join this room"));
         }
         if !self.has_place_for(caller.session.index, caller.namespace, &room) {
-            return Err(limit("this socket is in as many rooms as it may be"));
+            return Err(TOO_MANY_ROOMS);
         }
         self.check_pending(caller)?;
         match self.directory.join(caller.session.index, caller.namespace, &room) {
@@ -264,7 +281,7 @@ impl Hub {
             return Err(invalid("the event's name is reserved by Socket.IO"));
         }
         if name.len() > self.spec.limits.max_event_name_bytes {
-            return Err(invalid("the event's name is too long"));
+            return Err(LONG_EVENT_NAME);
         }
         if !self.spec.policy.may_publish(&self.namespace_name(caller.namespace), &room) {
             return Err(forbidden("no rule allows to publish to this room"));
@@ -341,7 +358,7 @@ impl Hub {
     fn check_pending(&self, caller: Caller<'_>) -> Result<(), Refusal> {
         let pending = self.directory.client(caller.session.index).map_or(0, |client| client.pending_acks);
         if caller.ack_id.is_some() && pending as usize >= self.spec.limits.max_pending_acks {
-            return Err(limit("too many requests of this connection wait for their answer"));
+            return Err(TOO_MANY_PENDING);
         }
         Ok(())
     }
@@ -353,12 +370,15 @@ impl Hub {
             return Err(invalid("the room's name is empty"));
         }
         if room.len() > self.spec.limits.max_room_name_bytes {
-            return Err(invalid("the room's name is too long"));
+            return Err(LONG_ROOM_NAME);
         }
         Ok(room)
     }
 
     pub(super) fn refuse(&self, io: &mut EngineIo, caller: Caller<'_>, refusal: Refusal) {
+        if let Some(counter) = limit_counter(io.counters(), refusal) {
+            counter.add(1);
+        }
         let answer =
             Answer { error: Some(refusal.error), message: Some(refusal.message), ..Answer::default() };
         self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);

@@ -266,6 +266,7 @@ impl Hub {
             self.go_on_assembling(io, session, &text, &attachments)?;
         }
         if self.directory.client(session.index).is_some_and(|client| client.sockets.is_empty()) {
+            io.set_pending(session, true);
             io.set_deadline(session, Some(now_ms + self.spec.connect_timeout_ms));
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::{
 
 use axum::body::Body;
 use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
-use broadgate_protocol::socketio::{Assembler, DecodeLimits, Packet, PacketType, decode};
+use broadgate_protocol::socketio::{Assembler, DecodeError, DecodeLimits, Packet, PacketType, decode};
 use bytes::Bytes;
 use hyper::{Request, body::Incoming};
 use tokio::sync::oneshot;
@@ -211,6 +211,7 @@ impl Hub {
         }
         if client.sockets.len() >= self.spec.limits.max_namespaces_per_connection {
             io.counters().connects_refused.add(1);
+            io.counters().limit_namespaces.add(1);
             io.send(session, &packets::connect_error(packet.namespace, "Too many namespaces"), false);
             return;
         }
@@ -219,6 +220,7 @@ impl Hub {
         };
         self.directory.connect(session.index, namespace, id.secret, unix_time_s());
         io.set_deadline(session, None);
+        io.set_pending(session, false);
         io.counters().connects_ok.add(1);
         io.counters().sockets.add(1);
         io.send(session, &packets::connected(packet.namespace, id.encode(self.spec.node).as_str()), false);
@@ -335,6 +337,7 @@ impl Application for Hub {
 
     fn on_open(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64) {
         self.directory.add_client(session);
+        io.set_pending(session, true);
         io.set_deadline(session, Some(now_ms + self.spec.connect_timeout_ms));
     }
 
@@ -348,7 +351,12 @@ impl Application for Hub {
             max_namespace_bytes: self.spec.limits.max_room_name_bytes,
         };
         match decode(text, &limits) {
-            Err(error) => self.fault(io, session, &error, now_ms),
+            Err(error) => {
+                if error == DecodeError::TooManyAttachments {
+                    io.counters().limit_attachments.add(1);
+                }
+                self.fault(io, session, &error, now_ms);
+            }
             Ok(packet) if packet.attachments > 0 => self.assemble(io, session, &packet, now_ms),
             Ok(packet) => self.on_packet(io, session, &packet, Vec::new(), now_ms),
         }
@@ -373,7 +381,13 @@ impl Application for Hub {
         self.on_packet(io, session, &assembler.packet(), attachments, now_ms);
     }
 
-    fn on_close(&mut self, io: &mut EngineIo, session: SessionId, _reason: CloseReason) {
+    fn on_close(&mut self, io: &mut EngineIo, session: SessionId, reason: CloseReason, now_ms: u64) {
+        if reason == CloseReason::RateLimited && self.log.admit(now_ms, io.counters()) {
+            tracing::info!(
+                session = session.index,
+                "a client sent more than limits.max_messages_per_second or max_received_bytes_per_second and is closed"
+            );
+        }
         // A session on its way here that was not announced yet is no client.
         if self.directory.client(session.index).is_some_and(|client| client.session == session) {
             self.remove_client(io, session);

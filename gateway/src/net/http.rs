@@ -1,6 +1,6 @@
 //! HTTP connections: hyper parses, the shard's service answers, and on an upgrade the naked socket is taken out.
 
-use std::{error::Error, future::Future, net::TcpStream, os::fd::OwnedFd, pin::pin, time::Duration};
+use std::{error::Error, future::Future, io, net::TcpStream, os::fd::OwnedFd, pin::pin, time::Duration};
 
 use axum::body::Body;
 use broadgate_protocol::websocket::handshake;
@@ -28,19 +28,24 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
 }
 
-/// Serves one connection until it ends or is upgraded.
+/// Serves one connection until it ends or is upgraded. True: the peer took too long to send a head, to begin with the next
+/// one, or to read.
 pub(crate) async fn serve<F, E>(
     stream: TcpStream,
     settings: HttpSettings,
     mut stopping: watch::Receiver<bool>,
     respond: impl Fn(Request<Incoming>) -> F,
-) where
+) -> bool
+where
     F: Future<Output = Result<Response<Body>, E>>,
     E: Error + Send + Sync + 'static,
 {
     let stream = match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => stream,
-        Err(error) => return tracing::error!(%error, "cannot watch a connection; it is closed"),
+        Err(error) => {
+            tracing::error!(%error, "cannot watch a connection; it is closed");
+            return false;
+        }
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -59,10 +64,16 @@ pub(crate) async fn serve<F, E>(
             connection.await
         }
     };
-    if let Err(error) = served {
-        // A peer that goes away or talks garbage is its own affair; hyper has answered where an answer was possible.
-        tracing::debug!(%error, "an HTTP connection ended early");
-    }
+    let Err(error) = served else { return false };
+    // A peer that goes away or talks garbage is its own affair; hyper has answered where an answer was possible.
+    tracing::debug!(%error, "an HTTP connection ended early");
+    error.is_timeout() || is_stuck(&error)
+}
+
+/// Did a write make no progress for too long?
+fn is_stuck(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Lets an answer begin at once. hyper looks for the end of the connection before it polls an answer for the first time,

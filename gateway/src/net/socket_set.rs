@@ -105,6 +105,11 @@ impl SocketSet {
         })
     }
 
+    /// Of the shard.
+    pub(crate) fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
     /// A second handle on the set, for tokio to watch.
     pub(crate) fn watch(&self) -> io::Result<OwnedFd> {
         self.epoll.try_clone()

@@ -1,26 +1,30 @@
 //! The metrics page: the shards' integers, summed at scrape, with those of the adapter, the bounds in force and
 //! what the process takes.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use broadgate_adapter::RequestKind;
 use prometheus::{
     TextEncoder,
-    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{self, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
 use crate::{
     config::Settings,
     node::Node,
-    telemetry::{Family, Kind, ProcessUsage, Sample, ShardCounters},
+    telemetry::{Counter, Family, Kind, ProcessUsage, Sample, ShardCounters},
 };
+
+/// Its samples are in part counted elsewhere, too, for what else they say.
+const LIMIT_REACHED: &str = "broadgate_limit_reached_total";
 
 /// The page in the Prometheus text format.
 pub(super) fn render(node: &Node) -> prometheus::Result<String> {
-    let mut families: Vec<_> = ShardCounters::gather(&node.counters)
-        .iter()
-        .map(|(family, samples)| encode(*family, samples))
-        .collect();
+    let mut shards = ShardCounters::gather(&node.counters);
+    if let Some((_, samples)) = shards.iter_mut().find(|(family, _)| family.name == LIMIT_REACHED) {
+        samples.extend(limits_reached(node));
+    }
+    let mut families: Vec<_> = shards.iter().map(|(family, samples)| encode(*family, samples)).collect();
     families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(request_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(auth_families(node));
@@ -83,17 +87,54 @@ fn node_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
             vec![("", node.places.pauses_total())],
         ),
         (
+            counter(
+                "broadgate_accept_refused_total",
+                "Connections closed as they came because of limits.max_connections_per_address.",
+            ),
+            vec![("", node.places.admission().refused_connections_total())],
+        ),
+        (
+            gauge("broadgate_addresses", "Client addresses that are counted now.", ""),
+            vec![("", node.places.admission().addresses() as u64)],
+        ),
+        (
+            counter(
+                "broadgate_addresses_untracked_total",
+                "Times that a client was served uncounted, since too many addresses were.",
+            ),
+            vec![("", node.places.admission().untracked_total())],
+        ),
+        (
+            gauge(
+                "broadgate_memory_limit_reached",
+                "1 while new sessions are refused because of limits.max_memory_bytes.",
+                "",
+            ),
+            vec![("", u64::from(node.places.admission().memory.is_reached()))],
+        ),
+        (
             gauge("broadgate_limit", "The bounds in force, by their name in [limits] and [engine].", "limit"),
-            limits(&node.settings),
+            limits(&node.settings, node.places.admission().memory.max_bytes()),
         ),
     ]
 }
 
-fn limits(settings: &Settings) -> Vec<Sample> {
+fn limits(settings: &Settings, max_memory_bytes: u64) -> Vec<Sample> {
     let limits = &settings.limits;
     [
         ("max_connections", limits.max_connections),
         ("max_queued_bytes", limits.max_queued_bytes),
+        ("max_messages_per_second", limits.max_messages_per_second),
+        ("max_received_bytes_per_second", limits.max_received_bytes_per_second),
+        ("rate_burst_ms", millis(limits.rate_burst)),
+        ("max_connections_per_address", limits.max_connections_per_address),
+        ("max_handshakes_per_second_per_address", limits.max_handshakes_per_second_per_address),
+        ("handshake_burst_ms", millis(limits.handshake_burst)),
+        ("address_limit_exempt", limits.address_limit_exempt.len()),
+        ("max_pending_connections", limits.max_pending_connections),
+        ("max_memory_bytes", usize::try_from(max_memory_bytes).unwrap_or(usize::MAX)),
+        ("http_header_timeout_ms", millis(limits.http_header_timeout)),
+        ("http_body_timeout_ms", millis(limits.http_body_timeout)),
         ("max_rooms_per_socket", limits.max_rooms_per_socket),
         ("max_room_name_bytes", limits.max_room_name_bytes),
         ("max_event_name_bytes", limits.max_event_name_bytes),
@@ -110,6 +151,34 @@ fn limits(settings: &Settings) -> Vec<Sample> {
     ]
     .map(|(name, value)| (name, value as u64))
     .into()
+}
+
+/// How often bounds were reached that have a counter of another name.
+fn limits_reached(node: &Node) -> Vec<Sample> {
+    let sum = |counter: fn(&ShardCounters) -> &Counter| -> u64 {
+        node.counters.iter().map(|shard| counter(shard).get()).sum()
+    };
+    let inbox_refused: u64 = node.shards.iter().map(crate::runtime::Inbox::refused_total).sum();
+    let refused_at_accept = node.places.admission().refused_connections_total();
+    vec![
+        ("max_connections", sum(|shard| &shard.rejected_capacity)),
+        ("max_connections_per_address", sum(|shard| &shard.rejected_address_connections) + refused_at_accept),
+        ("max_handshakes_per_second_per_address", sum(|shard| &shard.rejected_address_rate)),
+        ("max_connections_per_user", node.users.refused_total()),
+        ("max_pending_connections", sum(|shard| &shard.rejected_pending)),
+        ("max_memory_bytes", sum(|shard| &shard.rejected_memory)),
+        ("max_queued_bytes", sum(|shard| &shard.slow_consumers)),
+        ("max_rooms_per_publish", node.refused_publishes.load(Ordering::Relaxed)),
+        ("max_shard_inbox_bytes", inbox_refused),
+        ("max_inbound_buffer_bytes", sum(|shard| &shard.inbound_buffer_refused)),
+        ("max_http_connections", node.places.http_full_total()),
+        ("max_client_log_lines_per_second", sum(|shard| &shard.log_lines_suppressed)),
+        ("max_payload_bytes", sum(|shard| &shard.payload_too_large)),
+    ]
+}
+
+fn millis(duration: Duration) -> usize {
+    usize::try_from(duration.as_millis()).unwrap_or(usize::MAX)
 }
 
 fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
@@ -393,7 +462,7 @@ fn metric(family: Family, label_value: &str, value: f64) -> Metric {
     }
     match family.kind {
         Kind::Counter => {
-            let mut counter = Counter::default();
+            let mut counter = proto::Counter::default();
             counter.set_value(value);
             metric.set_counter(counter);
         }
@@ -408,7 +477,7 @@ fn metric(family: Family, label_value: &str, value: f64) -> Metric {
 
 /// A counter's sample with two labels.
 fn two_labels(names: [&str; 2], values: [&str; 2], count: u64) -> Metric {
-    let mut counter = Counter::default();
+    let mut counter = proto::Counter::default();
     counter.set_value(count as f64);
     let mut metric = Metric::default();
     metric.set_label(names.iter().zip(values).map(|(name, value)| label(name, value)).collect());

@@ -1,6 +1,6 @@
 //! `POST /api/v1/publish`: one event to rooms, for backends without a Socket.IO library.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     Json,
@@ -72,6 +72,9 @@ pub(super) async fn publish(State(node): State<Arc<Node>>, body: Bytes) -> Respo
     let broadcast = match read(&body, &node.settings) {
         Ok(broadcast) => broadcast,
         Err(refusal) => {
+            if matches!(refusal, Refusal::TooManyRooms) {
+                node.refused_publishes.fetch_add(1, Ordering::Relaxed);
+            }
             let answer = json!({ "ok": false, "error": "invalid_argument", "message": refusal.to_string() });
             return (StatusCode::BAD_REQUEST, Json(answer)).into_response();
         }

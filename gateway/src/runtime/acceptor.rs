@@ -10,9 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use super::{Inbox, inbox::Delivery};
+use crate::limits::{AddressGuard, Admission};
 
 /// How long accepting rests where there is no room.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -21,24 +25,49 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The places that connections take, and how many are taken. While there is none, new connections wait in the kernel's
 /// backlog.
-#[derive(Debug)]
 pub struct Places {
     http: Arc<Semaphore>,
     max_http_connections: usize,
     max_descriptors: usize,
     pauses: AtomicU64,
+    http_full: AtomicU64,
+    admission: Arc<Admission>,
+}
+
+/// What an HTTP connection holds for as long as it is one.
+pub(super) struct Place {
+    _http: OwnedSemaphorePermit,
+    _address: AddressGuard,
 }
 
 impl Places {
-    /// `max_http_connections` at one time, and no more than `max_descriptors` connections of any kind.
-    pub fn new(max_http_connections: usize, max_descriptors: usize) -> Self {
+    /// `max_http_connections` at one time, and no more than `max_descriptors` connections of any kind; of each address,
+    /// what `admission` lets in.
+    pub fn new(max_http_connections: usize, max_descriptors: usize, admission: Arc<Admission>) -> Self {
         let http = Arc::new(Semaphore::new(max_http_connections));
-        Self { http, max_http_connections, max_descriptors, pauses: AtomicU64::new(0) }
+        Self {
+            http,
+            max_http_connections,
+            max_descriptors,
+            pauses: AtomicU64::new(0),
+            http_full: AtomicU64::new(0),
+            admission,
+        }
+    }
+
+    /// Who is let in.
+    pub fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// Connections that speak HTTP now.
     pub fn http_connections(&self) -> usize {
         self.max_http_connections - self.http.available_permits()
+    }
+
+    /// Those of them that were because of `max_http_connections`.
+    pub fn http_full_total(&self) -> u64 {
+        self.http_full.load(Ordering::Relaxed)
     }
 
     /// Times that accepting had to rest because there was no room.
@@ -61,12 +90,18 @@ pub async fn accept<M: Send + 'static>(
             pause(&places, &mut logged, &"as many connections are open as there are descriptors for").await;
             continue;
         }
-        let Ok(place) = Arc::clone(&places.http).try_acquire_owned() else {
+        // Nobody else takes permits: what is free now is free when somebody comes.
+        if places.http.available_permits() == 0 {
+            places.http_full.fetch_add(1, Ordering::Relaxed);
             pause(&places, &mut logged, &"limits.max_http_connections is reached").await;
             continue;
-        };
+        }
         match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => {
+                // Counted where it is refused; the connection is closed.
+                let Ok(address) = places.admission.connection(peer.ip()) else { continue };
+                let Ok(http) = Arc::clone(&places.http).try_acquire_owned() else { continue };
+                let place = Place { _http: http, _address: address };
                 // Only latency depends on it.
                 let _slower = stream.set_nodelay(true);
                 turn = turn.wrapping_add(1);

@@ -8,12 +8,14 @@ use std::{
     },
 };
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+
+use super::acceptor::Place;
 
 /// What a shard's thread takes from its inbox.
 pub(super) enum Delivery<M> {
     /// A new connection, with its place among the HTTP connections of the node.
-    Accepted(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    Accepted(TcpStream, SocketAddr, Place),
     /// For the service; with the bytes that it holds of the bound.
     Message(M, usize),
     /// End the thread once the service has nothing open any more.

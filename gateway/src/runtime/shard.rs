@@ -22,8 +22,8 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Inbox, Mailbox, inbox::Delivery};
-use crate::net::{CloseCause, ConnectionId, Readiness, SocketSet, http};
+use super::{Inbox, Mailbox, acceptor::Place, inbox::Delivery};
+use crate::net::{ClientAddress, CloseCause, ConnectionId, Readiness, SocketSet, http};
 
 pub use crate::net::http::HttpSettings;
 
@@ -49,6 +49,8 @@ pub trait Service: Sized + 'static {
     fn on_messages(&mut self, messages: &mut Vec<Self::Message>, now_ms: u64);
     /// A peer's message or control frame. `tag` is what the connection was put in with.
     fn on_event(&mut self, id: ConnectionId, tag: u32, event: Event<'_>, now_ms: u64);
+    /// A peer sent so many frames that are no message yet and hold next to nothing.
+    fn on_fragments(&mut self, _id: ConnectionId, _tag: u32, _fragments: u32, _now_ms: u64) {}
     /// A connection ended without [`SocketSet::close`] or [`SocketSet::abort`]; it is out of the set.
     fn on_closed(&mut self, id: ConnectionId, tag: u32, cause: CloseCause, now_ms: u64);
     /// The time of [`Self::next_timer_ms`] has come.
@@ -282,14 +284,20 @@ fn serve_http<S: Service>(
     shard: &Shard<S>,
     stream: TcpStream,
     peer: SocketAddr,
-    place: tokio::sync::OwnedSemaphorePermit,
+    place: Place,
     settings: HttpSettings,
 ) {
     let shard = shard.clone();
     shard.0.http_connections.update(|open| open + 1);
     let stopping = shard.0.stopping.subscribe();
     tokio::task::spawn_local(async move {
-        http::serve(stream, settings, stopping, |request| S::respond(shard.clone(), request, peer)).await;
+        let respond = |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ClientAddress(peer.ip()));
+            S::respond(shard.clone(), request, peer)
+        };
+        if http::serve(stream, settings, stopping, respond).await {
+            shard.0.service.borrow_mut().sockets().counters().limit_http_header_timeout.add(1);
+        }
         drop(place);
         shard.0.http_connections.update(|open| open - 1);
         shard.0.wake.notify_one();
@@ -339,19 +347,27 @@ fn decode<S: Service>(
     let (max_message_bytes, tag) = (service.sockets().max_message_bytes(), service.sockets().tag(id));
     let mut rest = input;
     loop {
-        match decoder.next(Role::Server, max_message_bytes, &mut rest) {
-            Ok(None) => {
-                if !service.sockets().restore(id, decoder) {
-                    service.sockets().close(id, Some(CLOSE_TRY_AGAIN_LATER), now_ms);
-                    service.on_closed(id, tag, CloseCause::NoRoom, now_ms);
-                }
-                return;
+        let is_used_up = match decoder.next(Role::Server, max_message_bytes, &mut rest) {
+            Ok(None) => true,
+            Ok(Some(event)) => {
+                service.on_event(id, tag, event, now_ms);
+                false
             }
-            Ok(Some(event)) => service.on_event(id, tag, event, now_ms),
             Err(violation) => {
                 service.sockets().close(id, Some(violation.close_code()), now_ms);
                 return service.on_closed(id, tag, CloseCause::Violation(violation.close_code()), now_ms);
             }
+        };
+        let fragments = decoder.take_tiny_fragments();
+        if fragments > 0 {
+            service.on_fragments(id, tag, fragments, now_ms);
+        }
+        if is_used_up {
+            if !service.sockets().restore(id, decoder) {
+                service.sockets().close(id, Some(CLOSE_TRY_AGAIN_LATER), now_ms);
+                service.on_closed(id, tag, CloseCause::NoRoom, now_ms);
+            }
+            return;
         }
         if !service.sockets().is_open(id) {
             return;

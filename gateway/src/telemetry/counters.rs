@@ -83,6 +83,9 @@ shard_counters! {
     Gauge "broadgate_drain_sessions_left" "While the node is draining: sessions that are not closed yet." "" {
         drain_sessions_left "",
     }
+    Gauge "broadgate_connections_pending" "Sessions that have not joined a namespace yet." "" {
+        sessions_pending "",
+    }
     Gauge "broadgate_websocket_connections" "WebSockets that are open, those that probe or close included." "" {
         websockets "",
     }
@@ -105,6 +108,7 @@ shard_counters! {
         closed_server_disconnect "server_disconnect",
         closed_connect_timeout "connect_timeout",
         closed_slow_consumer "slow_consumer",
+        closed_rate_limited "rate_limited",
         closed_shutdown "server_shutdown",
     }
     Counter "broadgate_handshake_rejected_total" "Requests refused before they reached a session, by reason." "reason" {
@@ -116,6 +120,10 @@ shard_counters! {
         rejected_protocol_version "unsupported_protocol_version",
         rejected_capacity "capacity",
         rejected_draining "draining",
+        rejected_pending "pending",
+        rejected_memory "memory",
+        rejected_address_connections "address_connections",
+        rejected_address_rate "address_rate",
     }
     Counter "broadgate_transport_upgrades_total" "Upgrades from polling to WebSocket, by result." "result" {
         upgrades_done "done",
@@ -235,6 +243,18 @@ shard_counters! {
     }
     Gauge "broadgate_client_acks_pending" "Acks of clients to broadcasts that are waited for." "" {
         client_acks_pending "",
+    }
+    Counter "broadgate_limit_reached_total" "Times that a bound of [limits] refused, closed or dropped something, by its name there." "limit" {
+        limit_messages "max_messages_per_second",
+        limit_received_bytes "max_received_bytes_per_second",
+        limit_rooms_per_socket "max_rooms_per_socket",
+        limit_room_name "max_room_name_bytes",
+        limit_event_name "max_event_name_bytes",
+        limit_namespaces "max_namespaces_per_connection",
+        limit_attachments "max_attachments",
+        limit_pending_acks "max_pending_acks",
+        limit_http_header_timeout "http_header_timeout_ms",
+        limit_http_body_timeout "http_body_timeout_ms",
     }
     Counter "broadgate_log_lines_suppressed_total" "Log lines about clients' faults that were left out." "" {
         log_lines_suppressed "",

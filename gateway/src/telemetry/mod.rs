@@ -6,4 +6,4 @@ mod process;
 
 pub use client_log::ClientLog;
 pub use counters::{Counter, Family, Kind, Sample, ShardCounters};
-pub use process::ProcessUsage;
+pub use process::{ProcessUsage, resident_bytes};

@@ -26,6 +26,16 @@ pub struct ProcessUsage {
     pub start_time_seconds: f64,
 }
 
+/// Physical memory of the process now, in bytes.
+///
+/// # Errors
+/// `/proc` is not there or cannot be understood.
+pub fn resident_bytes() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.map(|pages| pages * page_size() as u64).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 impl ProcessUsage {
     /// Reads it.
     ///
@@ -115,6 +125,7 @@ mod tests {
         // Other tests run in the same process and open and close files as well.
         assert!(after.open_fds >= files.len() as u64, "{after:?}");
         assert!(after.resident_bytes >= ballast.len() as u64, "{after:?}");
+        assert!(resident_bytes().unwrap() >= ballast.len() as u64);
         assert!(after.virtual_bytes >= after.resident_bytes, "{after:?}");
         assert!(after.cpu_seconds >= before.cpu_seconds, "{before:?} {after:?}");
         assert!(after.threads >= 1 && after.max_fds.is_none_or(|max| max >= after.open_fds), "{after:?}");

@@ -108,7 +108,16 @@ impl Socket {
         headers: &[(&str, &str)],
         early: &[u8],
     ) -> (Option<Self>, Response) {
-        let mut connection = Connection::open(address);
+        Self::ask_over(Connection::open(address), target, headers, early)
+    }
+
+    /// The same over a connection that is there already.
+    pub fn ask_over(
+        mut connection: Connection,
+        target: &str,
+        headers: &[(&str, &str)],
+        early: &[u8],
+    ) -> (Option<Self>, Response) {
         let headers: Vec<_> = UPGRADE.iter().chain(headers).copied().collect();
         let mut bytes = head("GET", target, &headers, None);
         bytes.extend_from_slice(early);

@@ -113,6 +113,11 @@ kind = "redis"
 [adapter.redis]
 url = "redis://{redis}/"
 
+# The load is the point.
+[limits]
+max_messages_per_second = 0
+max_received_bytes_per_second = 0
+
 [[rooms]]
 namespace = "/"
 match = "*"

@@ -18,12 +18,13 @@ use super::{PeerMessage, Peers, message::PeerAnswer, message::PeerRequest};
 use crate::{
     engineio::{
         Application, IdText, NodeId, Server,
-        answers::{at_capacity, draining, empty, poll_response, pushed, refuse},
+        answers::{RetryLater, empty, poll_response, pushed, refuse, retry_later},
         body::{BodyError, read_body},
         polling::PollBody,
         request::Refused,
         respond::{Answer, Dropped, HttpContext, accept_and_close},
     },
+    net::ClientAddress,
     net::http::{check_handshake, switching_protocols, upgraded},
     runtime::Shard,
     telemetry::{Counter, ShardCounters},
@@ -251,16 +252,14 @@ impl<A: Application> RemoteOwner<A> {
     async fn push(self, request: HttpRequest<Incoming>) -> Answer {
         let binary = (request.headers().get(CONTENT_TYPE))
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"));
-        let body =
-            tokio::time::timeout(self.http.body_timeout, read_body(request.into_body(), &self.http)).await;
-        let body = match body {
-            Ok(Ok(body)) => body,
-            Ok(Err(BodyError::TooLarge)) => {
+        let body = match read_body(request.into_body(), &self.http).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => {
                 self.http.counters.payload_too_large.add(1);
                 return self.check(Refused::Status(413)).await;
             }
-            Ok(Err(BodyError::NoRoom)) => return Ok(at_capacity(&self.http)),
-            Ok(Err(BodyError::Aborted)) | Err(_) => {
+            Err(BodyError::NoRoom) => return Ok(retry_later(&self.http, RetryLater::Body)),
+            Err(BodyError::Aborted) => {
                 // That ends the session (wire.md 1.6); one that is not there needs no word.
                 self.tell(PeerRequest::PushAborted);
                 return Err(Dropped);
@@ -290,10 +289,10 @@ impl<A: Application> RemoteOwner<A> {
     ) -> Answer {
         // It would have to move again at once.
         if self.shard.peek(|server| server.io.draining) {
-            return Ok(draining(&self.http));
+            return Ok(retry_later(&self.http, RetryLater::Draining));
         }
         if self.shard.peek(|server| !server.io.has_room()) {
-            return Ok(at_capacity(&self.http));
+            return Ok(retry_later(&self.http, RetryLater::Capacity));
         }
         let check = PeerRequest::CheckUpgrade { eio4: self.eio4 };
         match self.ask(check, self.peers.answer_timeout).await {
@@ -307,10 +306,12 @@ impl<A: Application> RemoteOwner<A> {
             Ok(accept) => accept,
             Err(refusal) => return Ok(*refusal),
         };
+        let address = self.http.admission.arrival(ClientAddress::of(&request));
         let on_upgrade = hyper::upgrade::on(&mut request);
         tokio::task::spawn_local(async move {
             if let Some((socket, early)) = upgraded(on_upgrade).await {
-                self.shard.with(|server, now_ms| server.begin_visit(self.session, socket, early, now_ms));
+                let (shard, session) = (self.shard, self.session);
+                shard.with(|server, now_ms| server.begin_visit(session, socket, early, address, now_ms));
             }
         });
         Ok(switching_protocols(&accept))

@@ -233,7 +233,7 @@ impl<A: Application> Server<A> {
         let sent = peers.to_asker((visitor.node, visitor.shard), self.http.shard, &message);
         let counters = Arc::clone(&self.io.spec.counters);
         counters.sessions_polling.sub(1);
-        self.io.sessions.remove(session.index as usize);
+        self.io.remove(session);
         tokio::task::spawn_local(async move {
             match sent.await {
                 Ok(()) => counters.sessions_moved_out.add(1),

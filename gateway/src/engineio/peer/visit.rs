@@ -28,6 +28,7 @@ use crate::{
         polling::Polling,
         session::{Carrier, CloseReason},
     },
+    limits::AddressGuard,
     net::{ConnectionId, Enqueued},
 };
 
@@ -71,6 +72,7 @@ impl<A: Application> Server<A> {
         owned_as: IdText,
         socket: OwnedFd,
         early: Vec<u8>,
+        address: AddressGuard,
         now_ms: u64,
     ) {
         let deadline_ms = now_ms + millis(self.io.spec.settings.upgrade_timeout);
@@ -80,7 +82,7 @@ impl<A: Application> Server<A> {
             return;
         }
         // The connection has to know its session, and the other way round.
-        let Some((session, _)) = self.io.insert(now_ms) else { return };
+        let Some((session, _)) = self.io.insert(address, now_ms) else { return };
         let Some(connection) = self.io.watch(session, socket) else { return };
         if let Some(state) = self.io.session_mut(session) {
             state.carrier = Carrier::Visiting(Box::new(Visit {
@@ -222,8 +224,8 @@ impl<A: Application> Server<A> {
         self.io.spec.counters.inbound_buffer_bytes.sub(inbound_bytes as u64);
         self.io.sockets.close(connection, None, now_ms);
         self.io.spec.counters.upgrades_failed.add(1);
-        self.application.on_close(&mut self.io, session, CloseReason::TransportError);
-        self.io.sessions.remove(session.index as usize);
+        self.application.on_close(&mut self.io, session, CloseReason::TransportError, now_ms);
+        self.io.remove(session);
     }
 
     /// Is everything subscribed that a visit waits for? Then the owner is told. False: it still waits.
