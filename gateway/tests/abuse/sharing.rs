@@ -1,8 +1,4 @@
-//! What one client does must not hurt another: each abuse against a running node.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/mod.rs"]
-mod support;
+//! What all clients share: the turns of a shard, places, room for messages that are not complete.
 
 use std::{
     io::Write,
@@ -15,33 +11,21 @@ use std::{
     time::Duration,
 };
 
-use broadgate_protocol::websocket::{OpCode, push_masked_frame};
-use support::{
-    eventually,
-    http::{Connection, head, request},
-    process::Server,
-    socketio::Client,
-    websocket::Received,
+use super::{
+    POLLING, metric, node,
+    support::{
+        eventually,
+        http::{Connection, head, request},
+        socketio::Client,
+        websocket::Received,
+    },
 };
-
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
-
-/// One shard, so that everybody meets.
-fn node(more: &str) -> Server {
-    let rooms = "[[rooms]]\nmatch = \"*\"\njoin = \"anyone\"\npublish = \"anyone\"\n";
-    Server::node(Some(&format!("[server]\nshards = 1\n{rooms}{more}")))
-}
-
-fn metric(server: &Server, name: &str) -> u64 {
-    let page = request(server.ops_address.unwrap(), "GET", "/metrics", &[], b"");
-    let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name}")).parse::<f64>().unwrap() as u64
-}
+use broadgate_protocol::websocket::{OpCode, push_masked_frame};
 
 /// The other tasks of a shard get their turn while its socket set is never quiet.
 #[test]
 fn a_client_that_never_stops_sending() {
-    let server = node("");
+    let server = node("[limits]\nmax_messages_per_second = 0\nmax_received_bytes_per_second = 0\n");
     let mut flooder = Client::connect(&server).socket.stream;
     let stop = Arc::new(AtomicBool::new(false));
     let flood = thread::spawn({
