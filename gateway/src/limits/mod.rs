@@ -39,6 +39,8 @@ pub struct Admission {
     started: Instant,
     /// Clients that are not counted by their address.
     exempt: Box<[Cidr]>,
+    /// Peers whose connections are those of many clients.
+    proxies: Box<[Cidr]>,
     parts: Box<[Mutex<AddressTable>]>,
     hasher: RandomState,
     log_after_ms: AtomicU64,
@@ -90,11 +92,17 @@ impl Admission {
             memory,
             started: Instant::now(),
             exempt: exempt.into(),
+            proxies: Box::default(),
             parts: (0..PARTS).map(|_| Mutex::new(AddressTable::new(part))).collect(),
             hasher: RandomState::new(),
             log_after_ms: AtomicU64::new(0),
             refused_connections: AtomicU64::new(0),
         }
+    }
+
+    /// Connections of these peers are not counted, since those are of many clients; the sessions of the clients are.
+    pub fn with_trusted_proxies(self, proxies: &[Cidr]) -> Self {
+        Self { proxies: proxies.into(), ..self }
     }
 
     /// A TCP connection from this address was accepted.
@@ -103,6 +111,9 @@ impl Admission {
     /// The address has as many as it may; counted, and logged at a bounded rate.
     pub fn connection(self: &Arc<Self>, peer: IpAddr) -> Result<AddressGuard, AddressRefusal> {
         let counted = Counted::Http;
+        if self.proxies.iter().any(|network| network.contains(peer)) {
+            return Ok(self.guard(peer, counted, false));
+        }
         let opened = self.with_entry(peer, |table, key, now_ms| table.open(key, counted, now_ms));
         let is_counted = opened.inspect_err(|refusal| {
             self.refused_connections.fetch_add(1, Ordering::Relaxed);
@@ -273,6 +284,17 @@ mod tests {
             assert_eq!(admission.addresses(), 0, "{client}");
         }
         assert_eq!(Arc::new(Admission::default()).handshake(ip("192.0.2.1")).unwrap().into_key(), None);
+    }
+
+    #[test]
+    fn a_trusted_proxy_opens_connections_for_many_clients() {
+        let admission = Arc::into_inner(admission(&[])).unwrap();
+        let admission = Arc::new(admission.with_trusted_proxies(&["203.0.113.0/24".parse().unwrap()]));
+        let balancer = ip("203.0.113.7");
+        let connections: Vec<_> = (0..10).map(|_| admission.connection(balancer).unwrap()).collect();
+        assert_eq!((connections.len(), admission.addresses()), (10, 0));
+        let _client = admission.handshake(ip("192.0.2.1")).unwrap();
+        assert_eq!(admission.addresses(), 1);
     }
 
     #[test]
