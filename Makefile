@@ -1,6 +1,6 @@
 # Needs Rust (rustup), a C compiler, Node.js 20 with npm, Python 3. `make test` installs the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-ops lint deny bench fuzz
+.PHONY: help run test test-ops lint deny bench soak fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ deny: ## Licences, bans and sources of the dependencies (the first time builds c
 bench: ## Measure what the README promises, on a release build; flags in ARGS
 	cargo build --release --locked -p broadgate -p broadgate-loadtest
 	"$${CARGO_TARGET_DIR:-target}/release/broadgate-loadtest" suite $(ARGS)
+
+soak: ## A release node under clients that come and go for SOAK_SECONDS (300); fails where its memory grows
+	@.ci/soak
 
 fuzz: ## Run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
 	@.ci/fuzz
