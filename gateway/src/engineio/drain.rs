@@ -14,6 +14,8 @@ const LOOK_EVERY_MS: u64 = 50;
 /// See the module. Owned by the shard's server.
 pub(super) struct Drain {
     schedule: DrainSchedule<SessionId>,
+    /// Their time has come in the middle of an upgrade.
+    postponed: Vec<SessionId>,
     /// Who waits until no session is left.
     drained: Option<oneshot::Sender<()>>,
     next_look_ms: u64,
@@ -33,7 +35,8 @@ impl<A: Application> Server<A> {
         // Without a random source the clock decides over the order; the pace is the same.
         let seed = getrandom::u64().unwrap_or(now_ms);
         let schedule = DrainSchedule::new(self.all_sessions(), now_ms, window_ms, seed);
-        self.drain = Some(Drain { schedule, drained: Some(drained), next_look_ms: now_ms });
+        let (postponed, drained) = (Vec::new(), Some(drained));
+        self.drain = Some(Drain { schedule, postponed, drained, next_look_ms: now_ms });
         self.go_on_draining(now_ms);
     }
 
@@ -41,8 +44,19 @@ impl<A: Application> Server<A> {
     pub(super) fn go_on_draining(&mut self, now_ms: u64) {
         let Some(drain) = &mut self.drain else { return };
         drain.next_look_ms = now_ms + LOOK_EVERY_MS;
+        let mut due = std::mem::take(&mut drain.postponed);
         while let Some(session) = drain.schedule.take_due(now_ms) {
+            due.push(session);
+        }
+        // Engine.IO's client has paused its polling when it switches: one whose WebSocket is closed then hangs until a ping
+        // is overdue. Upgrades have a deadline, and the node does not wait beyond its own.
+        let (upgrading, due): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|session| self.io.is_upgrading(*session));
+        for session in due {
             self.io.doom(session, CloseReason::Shutdown);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.postponed = upgrading;
         }
         self.settle(now_ms);
         let left = self.io.sessions.len() as u64;

@@ -159,6 +159,15 @@ impl EngineIo {
         self.session(session).is_some_and(|state| !state.doomed)
     }
 
+    /// Is a WebSocket about to take the session over, here or at another node?
+    pub(super) fn is_upgrading(&self, session: SessionId) -> bool {
+        match self.session(session).map(|state| &state.carrier) {
+            Some(Carrier::Polling(polling)) => polling.probe.is_some(),
+            Some(Carrier::Visiting(_)) => true,
+            Some(Carrier::WebSocket(_)) | None => false,
+        }
+    }
+
     /// Asks for [`super::Application::on_deadline`] at a time; `None` takes that back.
     pub fn set_deadline(&mut self, session: SessionId, at_ms: Option<u64>) {
         if let Some(state) = self.session_mut(session) {
