@@ -10,7 +10,7 @@ use broadgate::{
     config::{EngineSettings, Settings},
     engineio::{
         AllowedOrigins, Application, CloseReason, Cors, Elsewhere, EngineIo, EngineMessage, EngineSpec,
-        HttpContext, IdKey, NodeId, Outgoing, Server, SessionId,
+        Handshake, HttpContext, IdKey, NodeId, Outgoing, Server, SessionId,
     },
     limits::{Admission, Rate},
     runtime::{HttpSettings, Inbox, Places, ShardSpec, accept, inboxes, spawn},
@@ -61,7 +61,7 @@ impl Application for Echo {
         Box::pin(async { response })
     }
 
-    fn on_open(&mut self, _io: &mut EngineIo, _session: SessionId, _now_ms: u64) {}
+    fn on_open(&mut self, _io: &mut EngineIo, _session: SessionId, _handshake: Handshake, _now_ms: u64) {}
     fn on_close(&mut self, _io: &mut EngineIo, _session: SessionId, _reason: CloseReason, _now_ms: u64) {}
     fn on_deadline(&mut self, _io: &mut EngineIo, _session: SessionId, _now_ms: u64) {}
     fn on_messages(&mut self, _io: &mut EngineIo, _messages: &mut Vec<()>, _now_ms: u64) {}
@@ -109,6 +109,7 @@ fn server(
         peers: None,
         settings: Arc::clone(&settings),
         cors: Cors::new(AllowedOrigins::new(&settings.allowed_origins)),
+        tokens: None,
         body_timeout: Duration::from_secs(30),
         max_inbound_buffer_bytes: 1 << 30,
         shard,

@@ -26,7 +26,10 @@ use crate::{
     cluster::Gatherer,
     config::{AdapterSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, Settings},
     demo,
-    engineio::{AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server},
+    engineio::{
+        AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server,
+        TokenSources,
+    },
     hub::{Hub, HubMessage, HubSpec, Policy},
     limits::{AddressBounds, Admission, MemoryWatermark, default_max_memory_bytes},
     node::{Learnt, Node, ShardSink},
@@ -304,6 +307,7 @@ fn build_shard(
     let http = HttpContext {
         settings: Arc::clone(&engine_settings),
         cors: Cors::new(AllowedOrigins::new(&settings.engine.allowed_origins)),
+        tokens: TokenSources::new(&settings.auth),
         peers: peers.clone(),
         body_timeout: settings.limits.http_body_timeout,
         max_inbound_buffer_bytes,
@@ -331,6 +335,7 @@ fn build_shard(
     };
     let hub = Hub::new(HubSpec {
         authenticator: Arc::clone(&node.authenticator),
+        tokens: (&settings.auth).into(),
         node: node_id,
         shard,
         namespaces: settings.namespaces.clone().into(),

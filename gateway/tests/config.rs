@@ -47,7 +47,7 @@ fn without_a_file_everything_is_open_on_loopback() {
     assert_eq!(settings.engine.allowed_origins, ["*"]);
     assert_eq!(settings.namespaces.len(), 1);
     assert_eq!(settings.rooms.len(), 1);
-    assert!(settings.rooms[0].room.is_match("any/room"));
+    assert!(settings.rooms[0].room.is_match("any/room", None));
     assert_eq!((settings.rooms[0].join, settings.rooms[0].publish), (Access::Anyone, Access::Anyone));
 }
 
@@ -139,7 +139,7 @@ fn the_environment_has_the_types_of_the_keys() {
     assert!(settings.engine.websocket && !settings.engine.polling);
     assert_eq!(settings.engine.allowed_origins, ["https://a.example", "http://localhost:3000"]);
     assert_eq!(settings.engine.compression_threshold_bytes, None);
-    assert!(settings.rooms[0].room.is_match("abc") && !settings.rooms[0].room.is_match("b"));
+    assert!(settings.rooms[0].room.is_match("abc", None) && !settings.rooms[0].room.is_match("b", None));
     let AdapterSettings::Redis(redis) = settings.adapter else { panic!("a URL turns Redis on") };
     assert_eq!(redis.prefix, "42");
 }
@@ -313,7 +313,19 @@ const FILE_ERRORS: &[(&str, &str)] = &[
         "[[namespaces]]\nname = \"/a\"\n[[namespaces]]\nname = \"/a\"",
         "c.toml:4: namespaces[1].name: \"/a\" is there twice",
     ),
+    (
+        "[[namespaces]]\nname = \"/\"\nauthentication = \"required\"",
+        "c.toml:3: namespaces[0].authentication: \"required\" needs an entry of auth.issuers, or nobody could connect",
+    ),
     ("[[rooms]]\njoin = \"anyone\"", "c.toml:1: rooms[0].match: is missing"),
+    (
+        "[[rooms]]\nmatch = \"{a\"",
+        "c.toml:2: rooms[0].match: expected a glob (unclosed alternatives; missing '}'), found \"{a\"",
+    ),
+    (
+        "[[rooms]]\nmatch = \"a}\"",
+        "c.toml:2: rooms[0].match: expected a glob (unopened alternatives; missing '{'), found \"a}\"",
+    ),
     (
         "[[rooms]]\nmatch = \"[a\"",
         "c.toml:2: rooms[0].match: expected a glob (unclosed character class; missing ']'), found \"[a\"",
@@ -321,7 +333,7 @@ const FILE_ERRORS: &[(&str, &str)] = &[
     ("[[rooms]]\nmatch = \"\"", "c.toml:2: rooms[0].match: expected a glob of 1 to 256 bytes, found \"\""),
     (
         "[[rooms]]\nmatch = \"a\"\njoin = \"someone\"",
-        "c.toml:3: rooms[0].join: expected \"anyone\" or \"nobody\", found \"someone\"",
+        "c.toml:3: rooms[0].join: expected \"anyone\" or \"authenticated\" or \"token\" or \"nobody\", found \"someone\"",
     ),
     (
         "[[rooms]]\nmatch = \"a\"\nnamespace = \"/other\"",

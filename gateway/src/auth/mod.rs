@@ -30,7 +30,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use authenticator::{Authenticator, KeyWait, KeysUnavailable, Verdict};
 pub use grant::{Grant, TokenError};
 pub use keys::{JwksError, KeyError, KeySet, VerificationKey};
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{MAX_PATTERN_BYTES, Pattern, PatternError};
 pub use revocations::RevocationStore;
 pub use user_connections::{Admission, TooManyConnections, UserConnections, UserPlace};
 

@@ -1,14 +1,16 @@
 //! What single values must look like. Each check gives what it expected; the reader adds what it found.
 
 use broadgate_adapter::redis::{Address, Endpoint};
-use globset::{GlobBuilder, GlobMatcher};
 use url::{Host, Url};
 
-use crate::{engineio::OriginPattern, net::Cidr};
+use crate::{
+    auth::{MAX_PATTERN_BYTES, Pattern, PatternError},
+    engineio::OriginPattern,
+    net::Cidr,
+};
 
 const MAX_PATH_BYTES: usize = 128;
 const MAX_NAMESPACE_BYTES: usize = 128;
-const MAX_GLOB_BYTES: usize = 256;
 const MAX_LABEL_BYTES: usize = 64;
 const MAX_CLAIM_BYTES: usize = 128;
 const MAX_PREFIX_BYTES: usize = 64;
@@ -96,13 +98,12 @@ pub(super) fn claim_name(name: &str) -> Result<(), String> {
     Err(format!("the name of a claim, of 1 to {MAX_CLAIM_BYTES} bytes"))
 }
 
-/// Compiles the glob of a room rule. `*` also matches `/`: rooms are names, not paths.
-pub(super) fn glob(text: &str) -> Result<GlobMatcher, String> {
-    if text.is_empty() || text.len() > MAX_GLOB_BYTES {
-        return Err(format!("a glob of 1 to {MAX_GLOB_BYTES} bytes"));
-    }
-    let glob = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| format!("a glob ({})", error.kind()))
+/// Reads the glob of a room rule.
+pub(super) fn glob(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| match error {
+        PatternError::Length => format!("a glob of 1 to {MAX_PATTERN_BYTES} bytes"),
+        error => format!("a glob ({error})"),
+    })
 }
 
 /// The first part of every channel. Glob characters would make the patterns match foreign channels.

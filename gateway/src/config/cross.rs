@@ -4,7 +4,7 @@ use super::{
     ConfigError, ops,
     reader::Reader,
     redis,
-    settings::{AdapterSettings, Limits, RedisMode, Settings},
+    settings::{AdapterSettings, Authentication, Limits, RedisMode, Settings},
 };
 use crate::limits::{Rate, Spent};
 
@@ -54,8 +54,12 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
     }
     rates(&settings.limits, settings.engine.max_payload_bytes, &mut error);
     for (index, namespace) in settings.namespaces.iter().enumerate() {
-        if settings.namespaces[..index].contains(namespace) {
+        if settings.namespaces[..index].iter().any(|other| other.name == namespace.name) {
             error(&format!("namespaces[{index}].name"), format!("{:?} is there twice", namespace.name));
+        }
+        if namespace.authentication == Authentication::Required && settings.auth.issuers.is_empty() {
+            let path = format!("namespaces[{index}].authentication");
+            error(&path, "\"required\" needs an entry of auth.issuers, or nobody could connect".to_owned());
         }
     }
     for (index, rule) in settings.rooms.iter().enumerate() {

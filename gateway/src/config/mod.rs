@@ -29,9 +29,9 @@ pub use error::{ConfigError, ConfigErrors};
 pub use ops::{OpsKey, OpsKeySource, OpsScope, OpsScopes, OpsSettings, key_text, read_key_file};
 pub use secret::Secret;
 pub use settings::{
-    Access, AdapterSettings, EngineSettings, Limits, LogFormat, LogSettings, NamespaceSettings, RedisLogin,
-    RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings, ServerSettings, Settings,
-    WhenDown,
+    Access, AdapterSettings, Authentication, EngineSettings, Limits, LogFormat, LogSettings,
+    NamespaceSettings, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings,
+    ServerSettings, Settings, WhenDown,
 };
 
 use reader::{Reader, Section};

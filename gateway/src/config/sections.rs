@@ -13,8 +13,8 @@ use super::{
     reader::Section,
     redis,
     settings::{
-        Access, AdapterSettings, EngineSettings, LogFormat, LogSettings, NamespaceSettings, RoomRule,
-        ServerSettings, Settings,
+        Access, AdapterSettings, Authentication, EngineSettings, LogFormat, LogSettings, NamespaceSettings,
+        RoomRule, ServerSettings, Settings,
     },
     tree::{Node, Origin, texts_table},
 };
@@ -39,7 +39,7 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
         auth::section(section, example)
     });
     let adapter = root.section("adapter", "The way to the other nodes.", adapter);
-    let namespaces = namespaces(root);
+    let namespaces = namespaces(root, !auth.issuers.is_empty());
     let rooms = rooms(root, default_rules(&namespaces, development, example));
     let limits = root.section("limits", "Bounds that the node never passes.", |section| {
         limits(section, engine.max_payload_bytes)
@@ -184,11 +184,21 @@ fn adapter(section: &mut Section<'_>) -> AdapterSettings {
     if is_redis { AdapterSettings::Redis(Box::new(redis)) } else { AdapterSettings::Memory }
 }
 
-fn namespaces(root: &mut Section<'_>) -> Vec<NamespaceSettings> {
+fn namespaces(root: &mut Section<'_>, has_issuers: bool) -> Vec<NamespaceSettings> {
     let default = vec![texts_table(&Origin::Default, &[("name", "/")])];
     let doc = "Namespaces that clients may connect to; one table each. Others are refused with \"Invalid namespace\".";
-    root.tables("namespaces", doc, 1..=MAX_NAMESPACES, default, |section| NamespaceSettings {
-        name: section.required_text("name", "Starts with a slash.", checks::namespace),
+    let authentication = if has_issuers { Authentication::Required } else { Authentication::Optional };
+    root.tables("namespaces", doc, 1..=MAX_NAMESPACES, default, |section| {
+        let name = section.required_text("name", "Starts with a slash.", checks::namespace);
+        let authentication = section.choice(
+            "authentication",
+            "\"required\": clients without a token are refused. \"optional\": they are let in, and may what anyone may; a \
+             bad token is refused all the same. \"required\" where auth.issuers has an entry, else \"optional\".",
+            &[("required", Authentication::Required), ("optional", Authentication::Optional)],
+            authentication,
+        );
+        section.example("\"required\"");
+        NamespaceSettings { name, authentication }
     })
 }
 
@@ -213,15 +223,27 @@ fn rooms(root: &mut Section<'_>, default: Vec<Node>) -> Vec<RoomRule> {
     let doc = "Who may join and publish where; one table each. The first rule that matches counts; no match means no. \
                In development mode everything is open.";
     root.tables("rooms", doc, 0..=MAX_ROOM_RULES, default, |section| {
-        const ACCESS: &[(&str, Access)] = &[("anyone", Access::Anyone), ("nobody", Access::Nobody)];
+        const ACCESS: &[(&str, Access)] = &[
+            ("anyone", Access::Anyone),
+            ("authenticated", Access::Authenticated),
+            ("token", Access::Token),
+            ("nobody", Access::Nobody),
+        ];
         let namespace = section.text("namespace", "One of the namespaces.", "/", checks::namespace);
         let glob = section.required_text(
             "match",
-            "Glob for the room's name: * any text, ? one character, [ab] one of these, {a,b} one of these texts.",
+            "Glob for the room's name: * any text, ? one character, [ab] one of these, {a,b} one of these texts, {sub} the \
+             client's user (for clients without a token it matches nothing).",
             |text| checks::glob(text).map(|_| ()),
         );
-        let join = section.choice("join", "Who may join.", ACCESS, Access::Nobody);
-        let publish = section.choice("publish", "Who may publish.", ACCESS, Access::Nobody);
+        let join = section.choice(
+            "join",
+            "Who may join: \"anyone\"; \"authenticated\", clients with a token; \"token\", those whose token names the room; \
+             \"nobody\".",
+            ACCESS,
+            Access::Nobody,
+        );
+        let publish = section.choice("publish", "Who may publish; the same words.", ACCESS, Access::Nobody);
         // A glob that did not compile is reported above; this one only stands in until the errors are returned.
         let room = checks::glob(&glob).unwrap_or_else(|_| checks::glob("?").expect("a plain glob"));
         RoomRule { namespace, room, join, publish }

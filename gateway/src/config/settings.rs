@@ -4,10 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate_adapter::RedisDriver;
-use globset::GlobMatcher;
 
 use super::{AuthSettings, OpsSettings, Secret};
-use crate::{limits::Rate, net::Cidr};
+use crate::{auth::Pattern, limits::Rate, net::Cidr};
 
 /// Everything the node was told.
 #[derive(Debug, Clone)]
@@ -204,6 +203,17 @@ pub struct RedisTlsSettings {
 pub struct NamespaceSettings {
     /// With its slash.
     pub name: String,
+    /// Do its clients need a token?
+    pub authentication: Authentication,
+}
+
+/// `authentication` of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// A client without a token is refused.
+    Required,
+    /// A client without a token is let in; one with a bad token is refused.
+    Optional,
 }
 
 /// One entry of `[[rooms]]`.
@@ -211,8 +221,8 @@ pub struct NamespaceSettings {
 pub struct RoomRule {
     /// The namespace it speaks of.
     pub namespace: String,
-    /// The glob that the room's name is matched with.
-    pub room: GlobMatcher,
+    /// What the room's name is matched with.
+    pub room: Pattern,
     /// Who may join.
     pub join: Access,
     /// Who may publish.
@@ -224,6 +234,10 @@ pub struct RoomRule {
 pub enum Access {
     /// Every client.
     Anyone,
+    /// Clients with a token.
+    Authenticated,
+    /// Clients whose token names the room.
+    Token,
     /// No client.
     Nobody,
 }

@@ -214,6 +214,12 @@ impl EngineIo {
         state.pending = pending;
     }
 
+    /// The time that [`Self::set_deadline`] was told.
+    pub fn deadline_ms(&self, session: SessionId) -> Option<u64> {
+        let state = self.session(session)?;
+        Some(state.application_deadline_ms).filter(|&at_ms| at_ms != u64::MAX)
+    }
+
     /// Is there room for this much more of messages that are not complete? What is taken is added to the counter by the
     /// caller, and given back; a refusal is counted.
     pub fn has_inbound_room(&self, bytes: usize) -> bool {

@@ -4,6 +4,7 @@
 mod answers;
 mod body;
 mod cors;
+mod credentials;
 mod drain;
 mod forward;
 mod id;
@@ -21,6 +22,7 @@ mod upgrade;
 mod wheel;
 
 pub use cors::Cors;
+pub use credentials::{Handshake, TokenSources};
 pub use id::{ID_CHARS, Id, IdKey, IdText, MAX_SHARDS, NodeId};
 pub use io::{EngineIo, EngineSpec, Sent};
 pub use message::{Outgoing, Part};

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
-    Application, Cors, EngineMessage, IdText, Peers, Server,
+    Application, Cors, EngineMessage, Handshake, IdText, Peers, Server, TokenSources,
     answers::{RetryLater, poll_response, refuse, retry_later},
     forward::Owner,
     peer::RemoteOwner,
@@ -35,6 +35,8 @@ pub struct HttpContext<M> {
     pub settings: Arc<EngineSettings>,
     /// Pages of which origins may connect.
     pub cors: Cors,
+    /// Where clients' tokens are looked for.
+    pub tokens: Option<TokenSources>,
     /// How long a POST's body may take.
     pub body_timeout: Duration,
     /// Bytes of incomplete messages that all clients of the shard together may leave here.
@@ -181,8 +183,9 @@ async fn new_polling<A: Application>(
         Err(why) => return Ok(retry_later(http, why)),
     };
     let (reply, body) = oneshot::channel();
+    let handshake = handshake(http, request);
     let opened = shard.with(|server, now_ms| {
-        let session = server.open_polling(address, now_ms)?;
+        let session = server.open_polling(address, handshake, now_ms)?;
         server.take_poll(session, PollReply::Here(reply));
         server.settle(now_ms);
         Some(())
@@ -209,13 +212,19 @@ fn new_websocket<A: Application>(
         Ok(accept) => accept,
         Err(refusal) => return Ok(*refusal),
     };
+    let handshake = handshake(http, &request);
     let (shard, on_upgrade) = (shard.clone(), hyper::upgrade::on(&mut request));
     tokio::task::spawn_local(async move {
         if let Some((socket, early)) = upgraded(on_upgrade).await {
-            shard.with(|server, now_ms| server.open_websocket(socket, early, address, now_ms));
+            shard.with(|server, now_ms| server.open_websocket(socket, early, address, handshake, now_ms));
         }
     });
     Ok(switching_protocols(&accept))
+}
+
+/// What the application gets to know of a session's first request.
+fn handshake<M, B>(http: &HttpContext<M>, request: &HttpRequest<B>) -> Handshake {
+    http.tokens.as_ref().map_or_else(Handshake::default, |sources| sources.handshake(request))
 }
 
 /// The reference answers some WebSockets with 101 and an immediate close frame (wire.md 1.3).

@@ -11,7 +11,7 @@ use broadgate_protocol::{
 use hyper::{Request as HttpRequest, Response, body::Incoming};
 
 use super::{
-    EngineIo, EngineMessage, EngineSpec, Outgoing, SessionId,
+    EngineIo, EngineMessage, EngineSpec, Handshake, Outgoing, SessionId,
     drain::Drain,
     io::answer,
     peer::{Asks, Gate},
@@ -31,7 +31,7 @@ pub trait Application: Sized + 'static {
     type Message: Send + 'static;
 
     /// A session is open; what is sent from here comes right behind its open packet.
-    fn on_open(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64);
+    fn on_open(&mut self, io: &mut EngineIo, session: SessionId, handshake: Handshake, now_ms: u64);
     /// A text message.
     fn on_text(&mut self, io: &mut EngineIo, session: SessionId, text: &str, now_ms: u64);
     /// A binary message.
@@ -142,7 +142,12 @@ impl<A: Application> Server<A> {
     }
 
     /// Opens a session that begins on polling; its open packet waits for the poll. `None`: no room.
-    pub(super) fn open_polling(&mut self, address: AddressGuard, now_ms: u64) -> Option<SessionId> {
+    pub(super) fn open_polling(
+        &mut self,
+        address: AddressGuard,
+        handshake: Handshake,
+        now_ms: u64,
+    ) -> Option<SessionId> {
         if !self.io.has_room() {
             return None;
         }
@@ -153,7 +158,7 @@ impl<A: Application> Server<A> {
         }
         self.io.spec.counters.opened_polling.add(1);
         self.io.spec.counters.sessions_polling.add(1);
-        self.application.on_open(&mut self.io, session, now_ms);
+        self.application.on_open(&mut self.io, session, handshake, now_ms);
         Some(session)
     }
 
@@ -163,6 +168,7 @@ impl<A: Application> Server<A> {
         socket: OwnedFd,
         early: Vec<u8>,
         address: AddressGuard,
+        handshake: Handshake,
         now_ms: u64,
     ) {
         if !self.io.has_room() {
@@ -177,7 +183,7 @@ impl<A: Application> Server<A> {
         self.io.send_control(connection, &open);
         self.io.spec.counters.opened_websocket.add(1);
         self.io.spec.counters.sessions_websocket.add(1);
-        self.application.on_open(&mut self.io, session, now_ms);
+        self.application.on_open(&mut self.io, session, handshake, now_ms);
         self.settle(now_ms);
         crate::runtime::feed(self, connection, early, now_ms);
     }

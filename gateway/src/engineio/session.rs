@@ -60,6 +60,12 @@ pub enum CloseReason {
     SlowConsumer,
     /// The client sent more than it may.
     RateLimited,
+    /// The client's token expired, and no fresh one came.
+    TokenExpired,
+    /// The client's token was revoked.
+    TokenRevoked,
+    /// The keys that the client's token is to be checked with can't be had now.
+    KeysUnavailable,
     /// The node is going away.
     Shutdown,
 }
@@ -82,6 +88,9 @@ impl CloseReason {
             Self::ConnectTimeout => &counters.closed_connect_timeout,
             Self::SlowConsumer => &counters.closed_slow_consumer,
             Self::RateLimited => &counters.closed_rate_limited,
+            Self::TokenExpired => &counters.closed_token_expired,
+            Self::TokenRevoked => &counters.closed_token_revoked,
+            Self::KeysUnavailable => &counters.closed_keys_unavailable,
             Self::Shutdown => &counters.closed_shutdown,
         }
     }

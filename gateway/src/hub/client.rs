@@ -4,6 +4,7 @@
 use broadgate_protocol::socketio::Assembler;
 use smallvec::SmallVec;
 
+use super::identity::Identity;
 use crate::engineio::{IdText, SessionId};
 
 /// A namespace of the configuration, by its place there.
@@ -41,6 +42,8 @@ pub(super) struct Client {
     pub(super) pending_acks: u32,
     /// Of a session that came from another node.
     pub(super) foreign: Option<Box<Foreign>>,
+    /// Of one with a token.
+    pub(super) identity: Option<Box<Identity>>,
 }
 
 /// What a session has kept of the node that it came from.
@@ -56,7 +59,14 @@ pub(super) struct Foreign {
 
 impl Client {
     pub(super) fn new(session: SessionId) -> Self {
-        Self { session, sockets: SmallVec::new(), assembler: None, pending_acks: 0, foreign: None }
+        Self {
+            session,
+            sockets: SmallVec::new(),
+            assembler: None,
+            pending_acks: 0,
+            foreign: None,
+            identity: None,
+        }
     }
 
     pub(super) fn socket(&self, namespace: NamespaceId) -> Option<&Socket> {
@@ -74,6 +84,6 @@ mod tests {
 
     #[test]
     fn a_client_with_one_socket_in_one_room_is_small_and_owns_no_heap() {
-        assert!(size_of::<Client>() <= 96, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 104, "{}", size_of::<Client>());
     }
 }

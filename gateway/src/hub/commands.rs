@@ -31,15 +31,15 @@ pub(super) struct Refusal {
     message: &'static str,
 }
 
-const fn forbidden(message: &'static str) -> Refusal {
+pub(super) const fn forbidden(message: &'static str) -> Refusal {
     Refusal { error: "forbidden", message }
 }
 
-const fn invalid(message: &'static str) -> Refusal {
+pub(super) const fn invalid(message: &'static str) -> Refusal {
     Refusal { error: "invalid_argument", message }
 }
 
-const fn limit(message: &'static str) -> Refusal {
+pub(super) const fn limit(message: &'static str) -> Refusal {
     Refusal { error: "limit_reached", message }
 }
 
@@ -113,9 +113,10 @@ impl Hub {
             EventName::Text(name) if name == "publish" => {
                 self.on_publish(io, caller, &event.args, attachments);
             }
+            EventName::Text(name) if name == "auth" => self.on_auth(io, caller, &event.args, now_ms),
             _ => {
                 io.counters().events_unknown.add(1);
-                let message = "this node knows the events join, leave and publish";
+                let message = "this node knows the events join, leave, publish and auth";
                 self.refuse(io, caller, Refusal { error: "unknown_event", message });
             }
         }
@@ -136,9 +137,7 @@ impl Hub {
     fn join(&mut self, caller: Caller<'_>, args: &[&RawValue]) -> Result<(String, Joined), Refusal> {
         let [room] = args else { return Err(invalid("join takes one room")) };
         let room = self.room_name(room)?;
-        if !self.spec.policy.may_join(&self.namespace_name(caller.namespace), &room) {
-            return Err(forbidden("no rule allows to join this room"));
-        }
+        self.check_join(caller, &room)?;
         if !self.has_place_for(caller.session.index, caller.namespace, &room) {
             return Err(TOO_MANY_ROOMS);
         }
@@ -151,16 +150,25 @@ impl Hub {
 
     /// Is the socket in the room, or in fewer rooms than it may be?
     pub(super) fn has_place_for(&self, index: u32, namespace: NamespaceId, room: &str) -> bool {
-        let Some(client) = self.directory.client(index) else { return true };
-        let Some(socket) = client.socket(namespace) else { return true };
+        self.room_count_of(index, namespace) < self.spec.limits.max_rooms_per_socket
+            || self.is_member(index, namespace, room)
+    }
+
+    /// Rooms that a socket is in, beside that of its id.
+    pub(super) fn room_count_of(&self, index: u32, namespace: NamespaceId) -> usize {
+        let Some(client) = self.directory.client(index) else { return 0 };
+        let Some(socket) = client.socket(namespace) else { return 0 };
         // The first membership is that of everyone in the namespace; an id of another node is a room, too.
         let id_rooms =
             usize::from(client.foreign.as_ref().is_some_and(|foreign| foreign.id(namespace).is_some()));
-        if socket.memberships.len() <= self.spec.limits.max_rooms_per_socket + id_rooms {
-            return true;
-        }
+        socket.memberships.len().saturating_sub(1 + id_rooms)
+    }
+
+    pub(super) fn is_member(&self, index: u32, namespace: NamespaceId, room: &str) -> bool {
+        let socket = self.directory.client(index).and_then(|client| client.socket(namespace));
         let room = self.directory.find(namespace, room);
-        room.is_some_and(|room| socket.memberships.iter().any(|one| one.room == room))
+        let mut memberships = socket.into_iter().flat_map(|socket| &socket.memberships);
+        room.is_some_and(|room| memberships.any(|one| one.room == room))
     }
 
     /// The ack of a join comes when the node is subscribed: what is published after it arrives.
@@ -200,19 +208,26 @@ impl Hub {
         };
         let before = self.gauges();
         let index = caller.session.index;
-        let left = match self.is_own_room(index, caller.namespace, &room) {
-            true => None,
-            false => self.directory.leave(index, caller.namespace, &room),
-        };
-        let was_in = left.is_some();
-        if let Some(left) = left {
-            // Joins that still waited took effect, and are undone by this.
-            self.answer_waiters(io, caller.namespace, &room, &left.waiters);
-            self.room_is_gone(left.gone.as_ref());
-        }
+        let is_kept = self.is_own_room(index, caller.namespace, &room) || self.is_users_room(caller, &room);
+        let was_in = !is_kept && self.leave_room(io, index, caller.namespace, &room);
         self.update_gauges(io, before);
         let answer = Answer { ok: true, room: Some(&room), left: Some(was_in), ..Answer::default() };
         self.answer(io, caller.session, caller.namespace, caller.ack_id, &answer);
+    }
+
+    /// False: the socket was not in.
+    pub(super) fn leave_room(
+        &mut self,
+        io: &mut EngineIo,
+        index: u32,
+        namespace: NamespaceId,
+        room: &str,
+    ) -> bool {
+        let Some(left) = self.directory.leave(index, namespace, room) else { return false };
+        // Joins that still waited took effect, and are undone by this.
+        self.answer_waiters(io, namespace, room, &left.waiters);
+        self.room_is_gone(left.gone.as_ref());
+        true
     }
 
     fn on_publish(
@@ -283,9 +298,7 @@ impl Hub {
         if name.len() > self.spec.limits.max_event_name_bytes {
             return Err(LONG_EVENT_NAME);
         }
-        if !self.spec.policy.may_publish(&self.namespace_name(caller.namespace), &room) {
-            return Err(forbidden("no rule allows to publish to this room"));
-        }
+        self.check_publish(caller, &room)?;
         self.check_pending(caller)?;
         let own_id = self.id_at(caller.session.index, caller.namespace);
         Ok(Broadcast {

@@ -30,6 +30,10 @@ pub(super) struct Room {
     pub(super) waiters: Vec<Waiter>,
     /// When the waiters are to be looked at.
     pub(super) deadline_ms: Option<u64>,
+    /// How many are about to join, and want it subscribed before; it lives as long as there are any.
+    pub(super) holds: u32,
+    /// Those of them that are to be told when it is.
+    pub(super) holders: Vec<SessionId>,
 }
 
 /// What a join did.
@@ -177,6 +181,31 @@ impl Directory {
         self.remove_member(index, namespace, room)
     }
 
+    /// Keeps a room for somebody who is about to join it; made if need be, which the flag says.
+    pub(super) fn hold(&mut self, namespace: NamespaceId, name: &str, holder: SessionId) -> (RoomId, bool) {
+        let (id, is_new) = match self.find(namespace, name) {
+            Some(id) => (id, false),
+            None => (self.insert_room(namespace, name.into()), true),
+        };
+        let room = self.room_mut(id);
+        room.holds += 1;
+        if !room.subscribed {
+            room.holders.push(holder);
+        }
+        (id, is_new)
+    }
+
+    /// Ends a hold; the room, where nobody is in it or about to be: it is gone.
+    pub(super) fn release(&mut self, namespace: NamespaceId, name: &str, holder: SessionId) -> Option<Room> {
+        let id = self.find(namespace, name)?;
+        let room = self.room_mut(id);
+        room.holds -= 1;
+        if let Some(place) = room.holders.iter().position(|waiting| *waiting == holder) {
+            room.holders.remove(place);
+        }
+        self.remove_unused(id)
+    }
+
     pub(super) fn find(&self, namespace: NamespaceId, name: &str) -> Option<RoomId> {
         let hash = self.hasher.hash_one((namespace, name));
         self.names.find(hash, |&id| self.is_named(id, namespace, name)).copied()
@@ -240,6 +269,8 @@ impl Directory {
             subscribed: false,
             waiters: Vec::new(),
             deadline_ms: None,
+            holds: 0,
+            holders: Vec::new(),
         });
         let (rooms, hasher) = (&self.rooms, &self.hasher);
         self.names.insert_unique(hash, RoomId(index), |id| {
@@ -277,13 +308,18 @@ impl Directory {
         self.memberships -= 1;
         let state = &mut self.rooms[room.0 as usize];
         let waiters = state.waiters.extract_if(.., |waiter| waiter.session.index == index).collect();
-        if !state.members.is_empty() {
-            return Some(Left { waiters, gone: None });
+        Some(Left { waiters, gone: self.remove_unused(room) })
+    }
+
+    /// Takes a room out that nobody is in or about to join.
+    fn remove_unused(&mut self, id: RoomId) -> Option<Room> {
+        let room = self.room(id);
+        if !room.members.is_empty() || room.holds > 0 {
+            return None;
         }
-        let gone = self.rooms.remove(room.0 as usize);
-        let hash = self.hasher.hash_one((namespace, &*gone.name));
-        self.names.find_entry(hash, |&id| id == room).expect("every room has an entry").remove();
-        Some(Left { waiters, gone: Some(gone) })
+        let hash = self.hasher.hash_one((room.namespace, &*room.name));
+        self.names.find_entry(hash, |&other| other == id).expect("every room has an entry").remove();
+        Some(self.rooms.remove(id.0 as usize))
     }
 }
 
@@ -343,6 +379,29 @@ mod tests {
         let left = directory.leave(0, MAIN, "news").unwrap();
         assert_eq!(left.waiters.iter().map(|waiter| &*waiter.ack_id).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(directory.room(room).waiters.len(), 1);
+    }
+
+    #[test]
+    fn a_room_that_is_held_outlives_its_members_and_tells_who_waits_for_it() {
+        let mut directory = Directory::new(1);
+        directory.add_client(session(0));
+        directory.connect(0, MAIN, 0, 0);
+        let (room, is_new) = directory.hold(MAIN, "news", session(1));
+        assert!(is_new);
+        assert!(!directory.hold(MAIN, "news", session(2)).1);
+        assert_eq!(directory.room(room).holders, [session(1), session(2)]);
+        directory.room_mut(room).subscribed = true;
+        directory.hold(MAIN, "news", session(3));
+        assert_eq!(directory.room(room).holders.len(), 2, "one that is subscribed need not be waited for");
+        assert!(matches!(directory.join(0, MAIN, "news"), Some(Joined::Room(_))));
+        for holder in [1, 3] {
+            assert!(directory.release(MAIN, "news", session(holder)).is_none());
+        }
+        assert!(directory.leave(0, MAIN, "news").unwrap().gone.is_none());
+        assert_eq!(directory.room(room).holders, [session(2)]);
+        let gone = directory.release(MAIN, "news", session(2));
+        assert_eq!(gone.map(|room| room.name), Some("news".into()));
+        assert_eq!(directory.room_count(), 0);
     }
 
     #[test]

@@ -1,20 +1,29 @@
 //! Socket.IO on a shard: sockets in namespaces and rooms, what clients ask for, and the fan-out of broadcasts. Runs as
 //! the [`Application`](crate::engineio::Application) of the shard's Engine.IO server.
 
+mod access;
 mod client;
 mod client_acks;
 mod commands;
+mod connecting;
 mod directory;
 mod fanout;
+mod identity;
+mod moved_identity;
 mod moving;
 mod packets;
+mod pending;
 mod policy;
+mod refused;
 mod requests;
 mod selection;
 mod shard_hub;
+mod tokens;
 mod waiting_joins;
 
-pub use policy::Policy;
+pub use connecting::KeysDone;
+pub use identity::TokenRules;
+pub use policy::{Denied, Policy};
 pub(crate) use requests::ShardAnswer;
 pub use requests::ShardRequest;
 pub use shard_hub::{Hub, HubMessage, HubSpec};

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::{
     client::{Foreign, NamespaceId},
     directory::Joined,
+    moved_identity::{MovedCredential, MovedGrant},
     packets, selection,
     shard_hub::Hub,
 };
@@ -49,12 +50,15 @@ pub(super) enum Sought {
 
 /// A socket as it goes along. What a plan names is subscribed before the session comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct MovedSocket {
-    namespace: String,
+pub(super) struct MovedSocket {
+    pub(super) namespace: String,
     id: IdText,
     connected_at_s: u32,
     /// Without that of its own id.
     rooms: Vec<String>,
+    /// Not part of a plan. Nodes of versions without tokens know no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) grant: Option<MovedGrant>,
 }
 
 /// What goes with a session.
@@ -67,6 +71,8 @@ struct MovedClient {
     acks: Vec<(u64, String)>,
     /// A packet that waits for its attachments: its text, and those that have come.
     assembling: Option<(String, Vec<Bytes>)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handshake: Option<MovedCredential>,
 }
 
 /// An ack of a client that is here, to a broadcast of the node that it came from.
@@ -120,9 +126,11 @@ impl Hub {
 
     pub(super) fn plan_of(&self, session: SessionId) -> Option<Vec<u8>> {
         let client = self.directory.client(session.index)?;
-        (client.pending_acks == 0).then(|| encode(&self.moved_sockets(session)))
+        let is_quiet = client.pending_acks == 0 && client.pending().is_empty();
+        is_quiet.then(|| encode(&self.moved_sockets(session)))
     }
 
+    /// Without what their tokens allow.
     fn moved_sockets(&self, session: SessionId) -> Vec<MovedSocket> {
         let Some(client) = self.directory.client(session.index) else { return Vec::new() };
         let moved = client.sockets.iter().filter_map(|socket| {
@@ -132,6 +140,7 @@ impl Hub {
                 id: self.id_at(session.index, socket.namespace)?,
                 connected_at_s: socket.connected_at_s,
                 rooms: rooms.map(|name| (**name).to_owned()).collect(),
+                grant: None,
             })
         });
         moved.collect()
@@ -218,7 +227,8 @@ impl Hub {
 
     /// Takes a session out, for another node.
     pub(super) fn export_client(&mut self, io: &EngineIo, session: SessionId) -> Vec<u8> {
-        let sockets = self.moved_sockets(session);
+        let mut sockets = self.moved_sockets(session);
+        let handshake = self.export_identity(session, &mut sockets);
         let acks = self.client_acks.owed_by(session).take(MAX_FOREIGN_ACKS);
         let acks = acks.map(|(id, namespace)| (id, (*self.namespace_name(namespace)).to_owned())).collect();
         let assembler = self.directory.client_mut(session.index).and_then(|client| client.assembler.take());
@@ -230,7 +240,7 @@ impl Hub {
             let text = String::from_utf8(text).expect("made of text");
             (text, attachments.map(Bytes::from).collect())
         });
-        let client = MovedClient { session: session.to_bits(), sockets, acks, assembling };
+        let client = MovedClient { session: session.to_bits(), sockets, acks, assembling, handshake };
         self.remove_client(io, session);
         encode(&client)
     }
@@ -243,7 +253,7 @@ impl Hub {
         state: &[u8],
         now_ms: u64,
     ) -> Result<(), BadState> {
-        let MovedClient { session: was, sockets, acks, assembling } = decode_state(state)?;
+        let MovedClient { session: was, sockets, acks, assembling, handshake } = decode_state(state)?;
         self.check_bounds(&sockets)?;
         let place = self.moving.iter().position(|moving| moving.session == session).ok_or(BadState)?;
         let Arrival { planned, changed } = self.moving.swap_remove(place).arrival.ok_or(BadState)?;
@@ -265,9 +275,17 @@ impl Hub {
         if let Some((text, attachments)) = assembling {
             self.go_on_assembling(io, session, &text, &attachments)?;
         }
-        if self.directory.client(session.index).is_some_and(|client| client.sockets.is_empty()) {
-            io.set_pending(session, true);
-            io.set_deadline(session, Some(now_ms + self.spec.connect_timeout_ms));
+        self.import_identity(io, session, sockets, handshake)?;
+        let Some(client) = self.directory.client_mut(session.index) else { return Ok(()) };
+        let is_pending = client.sockets.is_empty();
+        let deadline_ms = is_pending.then(|| now_ms + self.spec.connect_timeout_ms);
+        io.set_pending(session, is_pending);
+        match &mut client.identity {
+            None => io.set_deadline(session, deadline_ms),
+            Some(identity) => {
+                identity.connect_deadline_ms = deadline_ms;
+                self.set_deadline(io, session, now_ms);
+            }
         }
         Ok(())
     }
@@ -409,19 +427,63 @@ fn decode_state<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, BadStat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{Grant, Pattern};
+
+    fn grant() -> Grant {
+        Grant {
+            user: "ada".into(),
+            token_id: Some("t1".into()),
+            issued_at_s: Some(1),
+            expires_at_s: Some(u64::MAX),
+            rooms: Box::new(["a".into()]),
+            join: Box::new([Pattern::parse("{a,b}-{sub}").unwrap()]),
+            publish: Box::default(),
+        }
+    }
+
+    /// Of a node that knows no tokens, and for one.
+    #[test]
+    fn a_client_without_a_token_goes_as_it_always_did() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct OldSocket(String, IdText, u32, Vec<String>);
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct OldClient(u64, Vec<OldSocket>, Vec<(u64, String)>, Option<(String, Vec<Bytes>)>);
+        let id = IdText::parse("abcdefghijklmnopqrst").unwrap();
+        let old = || OldClient(7, vec![OldSocket("/".into(), id, 1, vec!["a".into()])], vec![], None);
+        let socket = MovedSocket {
+            namespace: "/".into(),
+            id,
+            connected_at_s: 1,
+            rooms: vec!["a".into()],
+            grant: None,
+        };
+        let new = MovedClient {
+            session: 7,
+            sockets: vec![socket],
+            acks: vec![],
+            assembling: None,
+            handshake: None,
+        };
+        assert_eq!(decode_state::<OldClient>(&encode(&new)), Ok(old()));
+        assert_eq!(decode_state::<MovedClient>(&encode(&old())), Ok(new));
+    }
 
     #[test]
     fn what_goes_along_comes_back_as_it_went() {
         let id = IdText::parse("abcdefghijklmnopqrst").unwrap();
-        let socket =
-            MovedSocket {
-                namespace: "/".into(), id, connected_at_s: 7, rooms: vec!["a".into(), "ü".into()]
-            };
+        let socket = MovedSocket {
+            namespace: "/".into(),
+            id,
+            connected_at_s: 7,
+            rooms: vec!["a".into(), "ü".into()],
+            grant: Some(MovedGrant { grant: grant(), is_warned: true }),
+        };
         let client = MovedClient {
             session: u64::MAX,
             sockets: vec![socket.clone()],
             acks: vec![(3, "/".into())],
             assembling: Some(("51-[\"x\"]".into(), vec![Bytes::from_static(&[0, 255])])),
+            handshake: Some(MovedCredential::Granted(Box::new(grant()))),
         };
         assert_eq!(decode_state::<Vec<MovedSocket>>(&encode(&vec![socket.clone()])), Ok(vec![socket]));
         let encoded = encode(&client);

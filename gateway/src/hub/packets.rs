@@ -28,6 +28,9 @@ pub(super) struct Answer<'a> {
     /// Of a publish: the other nodes can't be reached, and do not have it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) local_only: bool,
+    /// Of a fresh token: when it expires, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires_at_s: Option<u64>,
     /// A stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<&'static str>,
@@ -59,6 +62,18 @@ pub(super) fn connected(namespace: &str, sid: &str) -> Rc<Outgoing> {
 pub(super) fn connect_error(namespace: &str, message: &str) -> Rc<Outgoing> {
     let payload = serde_json::json!({ "message": message }).to_string();
     text(PacketType::ConnectError, namespace, None, Some(&payload))
+}
+
+/// The same, with a code for programs.
+pub(super) fn connect_refused(namespace: &str, message: &str, code: &str) -> Rc<Outgoing> {
+    let payload = serde_json::json!({ "message": message, "data": { "code": code } }).to_string();
+    text(PacketType::ConnectError, namespace, None, Some(&payload))
+}
+
+/// The client's token has expired; so long it may take to send another one.
+pub(super) fn token_expired(namespace: &str, grace_ms: u64) -> Rc<Outgoing> {
+    let payload = format!(r#"["token_expired",{{"grace_ms":{grace_ms}}}]"#);
+    text(PacketType::Event, namespace, None, Some(&payload))
 }
 
 /// Events of one namespace that go out together; each with its attachments right behind it (wire.md 2.9).

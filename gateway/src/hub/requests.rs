@@ -182,11 +182,9 @@ impl Hub {
                     continue;
                 }
                 self.note_change(index, namespace, room);
-                let Some(left) = self.directory.leave(index, namespace, room) else { continue };
-                io.counters().server_leaves.add(1);
-                // Joins that still waited took effect, and are undone by this.
-                self.answer_waiters(io, namespace, room, &left.waiters);
-                self.room_is_gone(left.gone.as_ref());
+                if self.leave_room(io, index, namespace, room) {
+                    io.counters().server_leaves.add(1);
+                }
             }
         }
         self.update_gauges(io, before);

@@ -15,7 +15,7 @@ use hyper::{Request, body::Incoming};
 use tokio::sync::oneshot;
 
 use super::{
-    Policy, ShardRequest,
+    KeysDone, Policy, ShardRequest, TokenRules,
     client::NamespaceId,
     client_acks::ClientAcks,
     directory::{Directory, Room},
@@ -27,8 +27,8 @@ use crate::{
     auth::Authenticator,
     config::{Limits, NamespaceSettings, WhenDown},
     engineio::{
-        Application, BadState, CloseReason, Elsewhere, EngineIo, EngineMessage, Gate, Id, NodeId, Peers,
-        PublishOrder, SessionId, Source,
+        Application, BadState, CloseReason, Elsewhere, EngineIo, EngineMessage, Gate, Handshake, NodeId,
+        Peers, PublishOrder, SessionId, Source,
     },
     runtime::Inbox,
     telemetry::ClientLog,
@@ -55,6 +55,8 @@ pub enum HubMessage {
     Revoked,
     /// What became of a publish whose client wants an ack.
     Published(PublishDone),
+    /// The keys of a client's token were fetched, or not.
+    KeysDone(KeysDone),
 }
 
 /// The end of a client's publish.
@@ -73,6 +75,8 @@ pub struct PublishDone {
 pub struct HubSpec {
     /// Verifies tokens; the node has one.
     pub authenticator: Arc<Authenticator>,
+    /// What holds for tokens.
+    pub tokens: TokenRules,
     /// The node's name in ids.
     pub node: NodeId,
     /// The shard's number.
@@ -114,6 +118,8 @@ pub struct Hub {
     pub(super) log: ClientLog,
     /// Sessions on their way to other nodes or from there; nearly always none.
     pub(super) moving: Vec<Moving>,
+    /// The number of the last CONNECT or fresh token that had to wait.
+    pub(super) last_pending: u32,
     broadcasts: Vec<Received>,
 }
 
@@ -129,6 +135,7 @@ impl Hub {
             client_acks: ClientAcks::default(),
             log: ClientLog::new(lines),
             moving: Vec::new(),
+            last_pending: 0,
             broadcasts: Vec::new(),
             spec,
         }
@@ -144,7 +151,13 @@ impl Hub {
     }
 
     /// Ends a session that broke the protocol (wire.md 2.4).
-    fn fault(&mut self, io: &mut EngineIo, session: SessionId, fault: &dyn std::fmt::Display, now_ms: u64) {
+    pub(super) fn fault(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        fault: &dyn std::fmt::Display,
+        now_ms: u64,
+    ) {
         io.counters().errors_socketio.add(1);
         if self.log.admit(now_ms, io.counters()) {
             tracing::info!(%fault, session = session.index, "a client broke the Socket.IO protocol and is closed");
@@ -198,34 +211,6 @@ impl Hub {
         client.assembler = Some(assembler);
     }
 
-    /// CONNECT (wire.md 2.2).
-    fn on_connect(&mut self, io: &mut EngineIo, session: SessionId, packet: &Packet<'_>, now_ms: u64) {
-        let Some(namespace) = self.namespace(packet.namespace) else {
-            io.counters().connects_refused.add(1);
-            io.send(session, &packets::connect_error(packet.namespace, "Invalid namespace"), false);
-            return;
-        };
-        let Some(client) = self.directory.client(session.index) else { return };
-        if client.socket(namespace).is_some() {
-            return self.fault(io, session, &"a second CONNECT for a namespace", now_ms);
-        }
-        if client.sockets.len() >= self.spec.limits.max_namespaces_per_connection {
-            io.counters().connects_refused.add(1);
-            io.counters().limit_namespaces.add(1);
-            io.send(session, &packets::connect_error(packet.namespace, "Too many namespaces"), false);
-            return;
-        }
-        let Ok(id) = Id::random(self.spec.shard, session.index) else {
-            return io.doom(session, CloseReason::Forced);
-        };
-        self.directory.connect(session.index, namespace, id.secret, unix_time_s());
-        io.set_deadline(session, None);
-        io.set_pending(session, false);
-        io.counters().connects_ok.add(1);
-        io.counters().sockets.add(1);
-        io.send(session, &packets::connected(packet.namespace, id.encode(self.spec.node).as_str()), false);
-    }
-
     pub(super) fn disconnect(&mut self, io: &EngineIo, session: SessionId, namespace: NamespaceId) {
         let before = self.gauges();
         self.disconnect_quietly(io, session, namespace);
@@ -239,6 +224,12 @@ impl Hub {
         {
             foreign.forget(namespace);
         }
+        self.forget_pending(io, session, Some(namespace));
+        if let Some(identity) =
+            self.directory.client_mut(session.index).and_then(|client| client.identity.as_mut())
+        {
+            identity.grants.retain(|one| one.namespace != namespace);
+        }
         for left in self.directory.disconnect(session.index, namespace) {
             // The socket that these joins were for is gone; there is nobody to answer.
             self.waiters_are_done(io, &left.waiters);
@@ -249,6 +240,7 @@ impl Hub {
 
     /// Takes a client out with all of its sockets.
     pub(super) fn remove_client(&mut self, io: &EngineIo, session: SessionId) {
+        self.forget_identity(io, session);
         let assembler = self.directory.client_mut(session.index).and_then(|client| client.assembler.take());
         let buffered_bytes = assembler.map_or(0, |assembler| assembler.buffered_bytes());
         io.counters().inbound_buffer_bytes.sub(buffered_bytes as u64);
@@ -335,10 +327,8 @@ impl Hub {
 impl Application for Hub {
     type Message = HubMessage;
 
-    fn on_open(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64) {
-        self.directory.add_client(session);
-        io.set_pending(session, true);
-        io.set_deadline(session, Some(now_ms + self.spec.connect_timeout_ms));
+    fn on_open(&mut self, io: &mut EngineIo, session: SessionId, handshake: Handshake, now_ms: u64) {
+        self.begin(io, session, handshake, now_ms);
     }
 
     fn on_text(&mut self, io: &mut EngineIo, session: SessionId, text: &str, now_ms: u64) {
@@ -434,8 +424,8 @@ impl Application for Hub {
         self.on_foreign_ack(io, message);
     }
 
-    fn on_deadline(&mut self, io: &mut EngineIo, session: SessionId, _now_ms: u64) {
-        io.doom(session, CloseReason::ConnectTimeout);
+    fn on_deadline(&mut self, io: &mut EngineIo, session: SessionId, now_ms: u64) {
+        self.on_time(io, session, now_ms);
     }
 
     fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, now_ms: u64) {
@@ -454,10 +444,13 @@ impl Application for Hub {
                     // The caller went away; the message was delivered all the same.
                     let _gone = reply.send(reached);
                 }
-                HubMessage::Subscribed { namespace, room } => self.on_subscribed(io, &namespace, &room),
+                HubMessage::Subscribed { namespace, room } => {
+                    self.on_subscribed(io, &namespace, &room, now_ms);
+                }
                 HubMessage::LinkLost => self.directory.all_unsubscribed(),
                 HubMessage::Request(request) => self.on_request(io, request, now_ms),
                 HubMessage::Published(done) => self.on_published(io, &done),
+                HubMessage::KeysDone(done) => self.on_keys_done(io, &done, now_ms),
             }
         }
         self.deliver_all(io);
@@ -497,8 +490,8 @@ impl Hub {
     }
 }
 
-/// Until the year 2106; a clock before 1970 gives 0.
-fn unix_time_s() -> u32 {
+/// The wall clock, in milliseconds since 1970; one before that gives 0.
+pub(super) fn unix_time_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

@@ -94,14 +94,17 @@ impl Hub {
         }
     }
 
-    /// Joins that waited for this room are answered.
-    pub(super) fn on_subscribed(&mut self, io: &mut EngineIo, namespace: &str, name: &str) {
+    /// Joins and CONNECTs that waited for this room are answered.
+    pub(super) fn on_subscribed(&mut self, io: &mut EngineIo, namespace: &str, name: &str, now_ms: u64) {
         let Some(namespace) = self.namespace(namespace) else { return };
         let Some(room) = self.directory.find(namespace, name) else { return };
         let room = self.directory.room_mut(room);
         room.subscribed = true;
-        let waiters = std::mem::take(&mut room.waiters);
+        let (waiters, holders) = (std::mem::take(&mut room.waiters), std::mem::take(&mut room.holders));
         self.answer_waiters(io, namespace, name, &waiters);
+        for session in holders {
+            self.room_is_ready(io, session, now_ms);
+        }
     }
 
     /// Answers joins that took effect.

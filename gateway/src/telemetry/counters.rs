@@ -109,6 +109,9 @@ shard_counters! {
         closed_connect_timeout "connect_timeout",
         closed_slow_consumer "slow_consumer",
         closed_rate_limited "rate_limited",
+        closed_token_expired "token_expired",
+        closed_token_revoked "token_revoked",
+        closed_keys_unavailable "keys_unavailable",
         closed_shutdown "server_shutdown",
     }
     Counter "broadgate_handshake_rejected_total" "Requests refused before they reached a session, by reason." "reason" {
@@ -198,6 +201,27 @@ shard_counters! {
     Counter "broadgate_connects_total" "Requests to connect to a namespace, by result." "result" {
         connects_ok "ok",
         connects_refused "refused",
+        connects_unauthenticated "authentication_required",
+        connects_token_too_large "token_too_large",
+        connects_token_malformed "token_malformed",
+        connects_token_issuer "token_issuer",
+        connects_token_invalid "token_invalid",
+        connects_token_claims "token_claims",
+        connects_token_audience "token_audience",
+        connects_token_not_yet_valid "token_not_yet_valid",
+        connects_token_expired "token_expired",
+        connects_token_revoked "token_revoked",
+        connects_too_many_rooms "too_many_rooms",
+        connects_too_many_connections "too_many_connections",
+        connects_keys_unavailable "keys_unavailable",
+    }
+    Counter "broadgate_token_refreshes_total" "Fresh tokens that clients sent for a socket, by result." "result" {
+        refreshes_ok "ok",
+        refreshes_refused "refused",
+        refreshes_unavailable "keys_unavailable",
+    }
+    Counter "broadgate_sockets_expired_total" "Sockets whose token expired, and that were closed or disconnected." "" {
+        sockets_expired "",
     }
     Counter "broadgate_joins_total" "Requests to join a room, by result." "result" {
         joins_ok "ok",

@@ -57,7 +57,10 @@ fn namespaces_per_connection() {
     let server = node_with("[limits]\nmax_namespaces_per_connection = 1\n");
     let mut client = Client::connect(&server);
     client.send("0/custom,");
-    assert_eq!(client.receive(), r#"4/custom,{"message":"Too many namespaces"}"#);
+    assert_eq!(
+        client.receive(),
+        r#"4/custom,{"data":{"code":"too_many_namespaces"},"message":"Too many namespaces"}"#
+    );
     client.assert_alive();
     client.send("1");
     client.join_namespace("/custom");

@@ -1,7 +1,10 @@
 //! Socket.IO on the wire, against the node itself, as wire.md section 2 says it; and what clients may ask the node for.
 #![allow(clippy::unwrap_used)]
 
+mod access;
+mod authentication;
 mod connect;
+mod expiry;
 mod faults;
 mod limits;
 mod requests;
@@ -9,6 +12,7 @@ mod rooms;
 mod shutdown;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 
 use support::process::Server;
 

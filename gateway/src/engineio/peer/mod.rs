@@ -91,6 +91,11 @@ impl Peers {
         self.engine.send(NodeTargets::One(to.as_str()), message.encode(&header))
     }
 
+    /// Is the node there, as far as this one has heard?
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        self.id_key(node).is_some()
+    }
+
     /// What a node seals its ids with; `None`: it was not heard of lately, or does not say.
     pub(super) fn id_key(&self, node: NodeId) -> Option<IdKey> {
         self.engine.id_key(node.as_str()).filter(|key| *key != 0).map(IdKey)
