@@ -6,12 +6,15 @@ import assert from "node:assert/strict";
 import { until } from "./conditions.mjs";
 import { openPolling, openWebSocket } from "./raw.mjs";
 
-/** A client on polling at `gateway` that is a member of the rooms, and polls all the time. */
-export async function startMover(t, gateway, rooms) {
-  const session = await openPolling(gateway);
+/**
+ * A client on polling at `gateway` that is a member of the rooms, and polls all the time. `auth` goes with its CONNECT,
+ * `query` with its first request; with `rooms` null it has not connected yet.
+ */
+export async function startMover(t, gateway, rooms, { auth, query } = {}) {
+  const session = await openPolling(gateway, query);
   const mover = new Mover(t, session);
-  mover.id = await session.connect();
-  for (const [number, room] of rooms.entries()) {
+  if (rooms) mover.id = await session.connect(auth);
+  for (const [number, room] of (rooms ?? []).entries()) {
     await session.push(`42${number}${JSON.stringify(["join", room])}`);
     assert.match((await session.poll())[0], new RegExp(`^43${number}\\[\\{"ok":true`));
   }

@@ -10,13 +10,24 @@ const SCRIPT = fileURLToPath(new URL("python_client.py", import.meta.url));
 export const PYTHON =
   process.env.BROADGATE_PYTHON ?? fileURLToPath(new URL("../../../../.tools/venv/bin/python", import.meta.url));
 
-/** Connects; `transport` is "websocket" or "polling". */
-export async function connectPython(t, server, transport) {
-  const child = new Process(PYTHON, [SCRIPT, server.url, transport]);
-  atEnd(t, () => (child.exit ? undefined : child.stop("SIGKILL")));
-  const client = new PythonClient(child);
+/** Connects; `transport` is "websocket" or "polling", `options` are more arguments of python-socketio's `connect`. */
+export async function connectPython(t, server, transport, options = {}) {
+  const { child, client } = startPython(t, server, transport, options);
   await child.until("connects", () => client.reports("connected").length === 1);
   return client;
+}
+
+/** Connects, which the server must refuse; resolves to what it says. */
+export async function refusedPython(t, server, transport, options) {
+  const { child, client } = startPython(t, server, transport, options);
+  await child.until("is refused", () => client.reports("refused").length === 1);
+  return client.reports("refused")[0].refused;
+}
+
+function startPython(t, server, transport, options) {
+  const child = new Process(PYTHON, [SCRIPT, server.url, transport, JSON.stringify(options)]);
+  atEnd(t, () => (child.exit ? undefined : child.stop("SIGKILL")));
+  return { child, client: new PythonClient(child) };
 }
 
 class PythonClient {

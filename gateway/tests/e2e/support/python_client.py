@@ -1,7 +1,9 @@
-"""A python-socketio client that is told what to do: `python_client.py URL TRANSPORT`.
+"""A python-socketio client that is told what to do: `python_client.py URL TRANSPORT [OPTIONS]`, with more arguments of
+`connect` as a JSON object.
 
 Standard input takes one JSON object a line, `{"call": event, "args": [...]}` or `{"disconnect": true}`; standard output
-gives one a line: `{"connected": id}`, `{"ack": value}`, `{"event": name, "args": [...]}`, `{"disconnected": reason}`.
+gives one a line: `{"connected": id}`, `{"ack": value}`, `{"event": name, "args": [...]}`, `{"disconnected": reason}`,
+`{"refused": what the server said}`.
 Bytes are written as `{"$bytes": base64}` both ways.
 """
 
@@ -43,11 +45,16 @@ def say(**fields):
 
 
 def main():
-    url, transport = sys.argv[1:]
+    url, transport = sys.argv[1:3]
+    options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     client = socketio.Client(reconnection=False)
     client.on("*", lambda event, *args: say(event=event, args=to_json(args)))
     client.on("disconnect", lambda reason: say(disconnected=reason))
-    client.connect(url, transports=[transport], wait_timeout=20)
+    client.on("connect_error", lambda data: say(refused=data))
+    try:
+        client.connect(url, transports=[transport], wait_timeout=20, **options)
+    except socketio.exceptions.ConnectionError:
+        return
     say(connected=client.get_sid(), transport=client.transport())
     for line in sys.stdin:
         order = json.loads(line)

@@ -18,9 +18,9 @@ export async function http(method, url, { headers = {}, body, agent } = {}) {
   return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) };
 }
 
-/** A polling session that was just opened. */
-export async function openPolling(gateway) {
-  const base = `${gateway.url}/socket.io/?EIO=4&transport=polling`;
+/** A polling session that was just opened; its first request may have more to its query. */
+export async function openPolling(gateway, query = {}) {
+  const base = `${gateway.url}/socket.io/?${new URLSearchParams({ EIO: "4", transport: "polling", ...query })}`;
   const response = await http("GET", base);
   const packet = response.body.toString();
   assert.match(packet, /^0\{/);
@@ -67,9 +67,9 @@ class PollingSession {
     return response.status === 400 && JSON.parse(response.body).code === 1;
   }
 
-  /** Joins namespace `/` and resolves to the socket's id. */
-  async connect() {
-    await this.push("40");
+  /** Joins namespace `/`, with `auth` in its CONNECT, and resolves to the socket's id. */
+  async connect(auth) {
+    await this.push(`40${auth ? JSON.stringify(auth) : ""}`);
     const [packet] = await this.poll();
     return JSON.parse(packet.slice(2)).sid;
   }
