@@ -345,6 +345,8 @@ fn build_shard(
         subscribe_timeout_ms: millis(subscribe_timeout),
         engine: Arc::clone(&node.engine),
         when_down: settings.adapter.when_down(),
+        revocations: Arc::clone(&node.learnt.revocations),
+        users: Arc::clone(&node.users),
         publish_order: Arc::clone(&node.publish_order),
         peers,
         shards: Arc::clone(&node.shards),

@@ -265,10 +265,10 @@ impl<A: Application> Server<A> {
                 let probe = polling.probe.take();
                 // The client of a session that leaves polls no more; another node's WebSocket tells it that it was
                 // disconnected, or it would come back.
-                let last_words = (reason == CloseReason::ServerDisconnect && polling.leave.is_some())
-                    .then(|| polling.take_waiting());
+                let last_words =
+                    (reason.follows_disconnect() && polling.leave.is_some()).then(|| polling.take_waiting());
                 let has_last_words = polling.has_waiting();
-                if reason == CloseReason::ServerDisconnect && has_last_words {
+                if reason.follows_disconnect() && has_last_words {
                     // Alone: the client would take a close packet in the same body before its DISCONNECT, and come
                     // back (wire.md 1.11).
                     if let Some(reply) = polling.poll.take() {

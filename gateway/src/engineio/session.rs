@@ -76,6 +76,11 @@ impl CloseReason {
         (self == Self::RateLimited).then_some(CLOSE_POLICY_VIOLATION)
     }
 
+    /// Was the client told to stay away by a DISCONNECT, which must reach it (wire.md 1.11)?
+    pub(super) fn follows_disconnect(self) -> bool {
+        matches!(self, Self::ServerDisconnect | Self::TokenRevoked)
+    }
+
     /// The counter of the sessions that ended so.
     pub(super) fn counter(self, counters: &ShardCounters) -> &Counter {
         match self {

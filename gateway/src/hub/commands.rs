@@ -14,9 +14,10 @@ use super::{
     client::NamespaceId,
     directory::{Joined, Waiter},
     fanout::Received,
+    message::PublishDone,
     packets::Answer,
     send_broadcast, send_counted,
-    shard_hub::{Hub, PublishDone},
+    shard_hub::Hub,
 };
 use crate::{
     engineio::{EngineIo, EngineMessage, SessionId, Source},

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the token: of the packet, else of the handshake | a grant, or a refusal |
 //! | its keys, where they are not known | a second look at the token; or the session ends, and the client comes back |
+//! | a place among the user's connections | the place, or a refusal |
 //! | the rooms of the grant | all of them are subscribed, or the time for that is up |
 //!
 //! Only then the socket exists, joins its rooms and is answered: what is published to them afterwards arrives. Until then
@@ -24,7 +25,7 @@ use super::{
     shard_hub::{Hub, unix_time_ms},
 };
 use crate::{
-    auth::{Grant, KeyWait, TokenError, Verdict},
+    auth::{Grant, KeyWait, TokenError, UserPlace, Verdict},
     config::Authentication,
     engineio::{CloseReason, EngineIo, EngineMessage, Handshake, Id, SessionId},
 };
@@ -133,9 +134,8 @@ impl Hub {
     ) {
         let Some(client) = self.directory.client_mut(session.index) else { return };
         let identity = identity_of(client, io);
-        let text = match (&token, &identity.handshake) {
-            (Some(token), _) | (None, Some(Credential::Token(token))) => token,
-            (None, _) => return,
+        let ((Some(text), _) | (None, Some(Credential::Token(text)))) = (&token, &identity.handshake) else {
+            return;
         };
         match self.spec.authenticator.verify(text, unix_time_ms() / 1000) {
             Verdict::Granted(grant) => {
@@ -218,12 +218,24 @@ impl Hub {
         if names.len() > self.spec.limits.max_rooms_per_socket {
             return self.refuse_connect(io, session, namespace, Refused::TooManyRooms);
         }
-        let rooms = self.hold_rooms(io, session, namespace, &names);
+        self.take_place(io, session, namespace, grant, now_ms);
+    }
+
+    /// The user may have this connection.
+    pub(super) fn has_place(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        namespace: NamespaceId,
+        grant: Rc<Grant>,
+        place: Option<Rc<UserPlace>>,
+        now_ms: u64,
+    ) {
+        let rooms = self.hold_rooms(io, session, namespace, &claimed_rooms(&grant));
         let (number, purpose) = (self.next_number(), Purpose::Connect);
         let deadline_ms = now_ms + self.spec.subscribe_timeout_ms;
-        let pending =
-            Pending { namespace, number, purpose, stage: Stage::Rooms { grant, rooms }, deadline_ms };
-        self.await_rooms(io, session, pending, now_ms);
+        let stage = Stage::Rooms { grant, rooms, place };
+        self.await_rooms(io, session, Pending { namespace, number, purpose, stage, deadline_ms }, now_ms);
     }
 
     /// What a token must be beside valid. One of a handshake may have been looked at long ago.
@@ -232,6 +244,9 @@ impl Hub {
         let is_over = |at_s: u64| at_s.saturating_mul(1000).saturating_add(grace_ms) <= now_ms;
         if grant.expires_at_s.is_some_and(is_over) {
             return Err(Refused::Token(TokenError::Expired));
+        }
+        if self.spec.revocations.is_revoked(grant, now_ms / 1000) {
+            return Err(Refused::Revoked);
         }
         let max_bytes = self.spec.limits.max_room_name_bytes;
         let is_name = |room: &str| !room.is_empty() && room.len() <= max_bytes;
@@ -245,7 +260,7 @@ impl Hub {
         io: &mut EngineIo,
         session: SessionId,
         namespace: NamespaceId,
-        grant: Option<Rc<Grant>>,
+        grant: Option<(Rc<Grant>, Option<Rc<UserPlace>>)>,
         rooms: &[Arc<str>],
         now_ms: u64,
     ) {
@@ -258,9 +273,9 @@ impl Hub {
             self.directory.join(session.index, namespace, room);
         }
         let Some(client) = self.directory.client_mut(session.index) else { return };
-        if let Some(grant) = grant {
+        if let Some((grant, place)) = grant {
             let grants = &mut identity_of(client, io).grants;
-            grants.push(SocketGrant { namespace, grant, is_warned: false });
+            grants.push(SocketGrant { namespace, grant, is_warned: false, place });
         }
         if let Some(identity) = &mut client.identity {
             identity.connect_deadline_ms = None;
@@ -273,7 +288,7 @@ impl Hub {
         io.send(session, &packets::connected(&name, id.encode(self.spec.node).as_str()), false);
     }
 
-    fn refuse_connect(
+    pub(super) fn refuse_connect(
         &mut self,
         io: &mut EngineIo,
         session: SessionId,

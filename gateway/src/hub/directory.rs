@@ -117,6 +117,10 @@ impl Directory {
         self.clients[index] = Some(Client::new(session));
     }
 
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().flatten()
+    }
+
     pub(super) fn client(&self, index: u32) -> Option<&Client> {
         self.clients.get(index as usize)?.as_ref()
     }

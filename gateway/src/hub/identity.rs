@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::client::{Client, NamespaceId};
 use crate::{
-    auth::Grant,
+    auth::{Grant, UserPlace},
     config::{AuthSettings, OnExpiry},
 };
 
@@ -71,6 +71,8 @@ pub(super) struct SocketGrant {
     pub(super) grant: Rc<Grant>,
     /// Was the client told that it has expired?
     pub(super) is_warned: bool,
+    /// Shared by the session's sockets of the same user.
+    pub(super) place: Option<Rc<UserPlace>>,
 }
 
 /// A CONNECT or a fresh token on its way.
@@ -96,8 +98,10 @@ pub(super) enum Purpose {
 pub(super) enum Stage {
     /// The keys of the token's issuer. Without a token it is that of the handshake.
     Keys { token: Option<Box<str>> },
+    /// A place among its user's connections.
+    Place { grant: Rc<Grant> },
     /// The subscriptions of these rooms, which are held in the directory.
-    Rooms { grant: Rc<Grant>, rooms: Box<[Arc<str>]> },
+    Rooms { grant: Rc<Grant>, rooms: Box<[Arc<str>]>, place: Option<Rc<UserPlace>> },
 }
 
 impl Pending {
@@ -105,7 +109,7 @@ impl Pending {
     pub(super) fn waiting_bytes(&self) -> usize {
         match &self.stage {
             Stage::Keys { token: Some(token) } => token.len(),
-            Stage::Keys { token: None } | Stage::Rooms { .. } => 0,
+            Stage::Keys { token: None } | Stage::Place { .. } | Stage::Rooms { .. } => 0,
         }
     }
 }
@@ -193,7 +197,7 @@ mod tests {
             join: Box::default(),
             publish: Box::default(),
         };
-        SocketGrant { namespace: NamespaceId(namespace), grant: Rc::new(grant), is_warned }
+        SocketGrant { namespace: NamespaceId(namespace), grant: Rc::new(grant), is_warned, place: None }
     }
 
     #[test]

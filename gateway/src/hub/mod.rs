@@ -9,13 +9,16 @@ mod connecting;
 mod directory;
 mod fanout;
 mod identity;
+mod message;
 mod moved_identity;
 mod moving;
 mod packets;
 mod pending;
+mod places;
 mod policy;
 mod refused;
 mod requests;
+mod revoked;
 mod selection;
 mod shard_hub;
 mod tokens;
@@ -23,10 +26,12 @@ mod waiting_joins;
 
 pub use connecting::KeysDone;
 pub use identity::TokenRules;
+pub use message::HubMessage;
+pub use places::PlaceDone;
 pub use policy::{Denied, Policy};
 pub(crate) use requests::ShardAnswer;
 pub use requests::ShardRequest;
-pub use shard_hub::{Hub, HubMessage, HubSpec};
+pub use shard_hub::{Hub, HubSpec};
 
 use std::sync::Arc;
 

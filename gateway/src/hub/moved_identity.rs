@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
+    HubMessage,
     identity::{Credential, Identity, SocketGrant},
     moving::MovedSocket,
     shard_hub::Hub,
 };
 use crate::{
     auth::Grant,
-    engineio::{BadState, EngineIo, SessionId},
+    engineio::{BadState, EngineIo, EngineMessage, SessionId},
 };
 
 /// What the token of a socket allows.
@@ -70,15 +71,29 @@ impl Hub {
         let grants = sockets.into_iter().filter_map(|socket| {
             let MovedGrant { grant, is_warned } = socket.grant?;
             let namespace = self.namespace(&socket.namespace)?;
-            Some(SocketGrant { namespace, grant: Rc::new(grant), is_warned })
+            Some(SocketGrant { namespace, grant: Rc::new(grant), is_warned, place: None })
         });
-        let grants: SmallVec<[SocketGrant; 1]> = grants.collect();
+        let mut grants: SmallVec<[SocketGrant; 1]> = grants.collect();
         if grants.is_empty() && handshake.is_none() {
             return Ok(());
         }
+        self.place_moved(&mut grants);
         io.counters().inbound_buffer_bytes.add(bytes as u64);
         let client = self.directory.client_mut(session.index).ok_or(BadState)?;
         client.identity = Some(Box::new(Identity { handshake, grants, ..Identity::default() }));
+        // What was revoked while it was on its way.
+        self.inbox().send(EngineMessage::Application(HubMessage::Revoked));
         Ok(())
+    }
+
+    /// It was admitted where it comes from: one place for each of its users.
+    fn place_moved(&self, grants: &mut [SocketGrant]) {
+        for index in 0..grants.len() {
+            let (before, rest) = grants.split_at_mut(index);
+            let Some(one) = rest.first_mut() else { return };
+            let mut known = before.iter().filter_map(|other| other.place.as_ref());
+            let shared = known.find(|place| place.user() == &*one.grant.user).cloned();
+            one.place = shared.or_else(|| self.spec.users.take(&one.grant.user).map(Rc::new));
+        }
     }
 }

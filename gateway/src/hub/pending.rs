@@ -1,7 +1,7 @@
-//! CONNECTs and fresh tokens that wait: for keys, or for rooms to be subscribed. The rooms are held in the directory as
+//! CONNECTs and fresh tokens that wait: for keys, for a place, or for rooms to be subscribed. The rooms are held in the directory as
 //! long. Each has a deadline; those of a socket or a session end with it.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     client::NamespaceId,
@@ -37,6 +37,10 @@ impl Hub {
         while let Some(pending) = self.take_pending(session, |pending| pending.deadline_ms <= now_ms) {
             match &pending.stage {
                 Stage::Rooms { .. } => self.rooms_are_ready(io, session, pending, now_ms),
+                Stage::Place { grant } => {
+                    let grant = Rc::clone(grant);
+                    self.place_is_late(io, session, pending.namespace, grant, now_ms);
+                }
                 Stage::Keys { .. } => {
                     io.counters().inbound_buffer_bytes.sub(pending.waiting_bytes() as u64);
                     self.keys_are_unavailable(io, session, pending.namespace, &pending.purpose);
@@ -142,14 +146,18 @@ impl Hub {
         pending: Pending,
         now_ms: u64,
     ) {
-        let Pending { namespace, purpose, stage: Stage::Rooms { grant, rooms }, .. } = pending else {
+        let Pending { namespace, purpose, stage: Stage::Rooms { grant, rooms, place }, .. } = pending else {
             return;
         };
         let before = self.gauges();
         match purpose {
-            Purpose::Connect => self.enter(io, session, namespace, Some(grant), &rooms, now_ms),
+            // It may have been revoked while it waited.
+            Purpose::Connect => match self.check_grant(&grant) {
+                Ok(()) => self.enter(io, session, namespace, Some((grant, place)), &rooms, now_ms),
+                Err(refused) => self.refuse_connect(io, session, namespace, refused),
+            },
             Purpose::Refresh { ack_id } => {
-                self.answer_renewed(io, session, namespace, &grant, ack_id.as_deref())
+                self.answer_renewed(io, session, namespace, &grant, ack_id.as_deref());
             }
         }
         self.release_rooms(session, namespace, &rooms);

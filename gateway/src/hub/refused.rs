@@ -13,6 +13,8 @@ pub(super) enum Refused {
     OtherUser,
     TooManyRooms,
     TooManyNamespaces,
+    Revoked,
+    TooManyConnections,
 }
 
 impl Refused {
@@ -24,6 +26,8 @@ impl Refused {
             Self::OtherUser => "token_user",
             Self::TooManyRooms => "too_many_rooms",
             Self::TooManyNamespaces => "too_many_namespaces",
+            Self::Revoked => "token_revoked",
+            Self::TooManyConnections => "too_many_connections",
         }
     }
 
@@ -35,6 +39,8 @@ impl Refused {
             Self::OtherUser => "the token is not one of the socket's user; connect anew with it".to_owned(),
             Self::TooManyRooms => "the token names more rooms than a socket may be in".to_owned(),
             Self::TooManyNamespaces => "Too many namespaces".to_owned(),
+            Self::Revoked => "the token was revoked".to_owned(),
+            Self::TooManyConnections => "the user has as many connections as one may have".to_owned(),
         }
     }
 
@@ -51,6 +57,8 @@ impl Refused {
             Self::Token(TokenError::Expired) => &counters.connects_token_expired,
             Self::NoToken => &counters.connects_unauthenticated,
             Self::TooManyRooms => &counters.connects_too_many_rooms,
+            Self::Revoked => &counters.connects_token_revoked,
+            Self::TooManyConnections => &counters.connects_too_many_connections,
             Self::OtherUser | Self::TooManyNamespaces => &counters.connects_refused,
         }
     }
@@ -61,6 +69,11 @@ pub(super) fn count_limit(counters: &ShardCounters, refused: Refused) {
     match refused {
         Refused::TooManyRooms => counters.limit_rooms_per_socket.add(1),
         Refused::TooManyNamespaces => counters.limit_namespaces.add(1),
-        Refused::Token(_) | Refused::NoToken | Refused::OtherUser => {}
+        // The connections of a user are counted by the node.
+        Refused::TooManyConnections
+        | Refused::Token(_)
+        | Refused::NoToken
+        | Refused::OtherUser
+        | Refused::Revoked => {}
     }
 }

@@ -8,14 +8,13 @@ use std::{
 };
 
 use axum::body::Body;
-use broadgate_adapter::{Broadcast, Engine, PublishError, SubscriberId};
+use broadgate_adapter::{Engine, SubscriberId};
 use broadgate_protocol::socketio::{Assembler, DecodeError, DecodeLimits, Packet, PacketType, decode};
 use bytes::Bytes;
 use hyper::{Request, body::Incoming};
-use tokio::sync::oneshot;
 
 use super::{
-    KeysDone, Policy, ShardRequest, TokenRules,
+    HubMessage, Policy, TokenRules,
     client::NamespaceId,
     client_acks::ClientAcks,
     directory::{Directory, Room},
@@ -24,7 +23,7 @@ use super::{
     packets::{self, Answer},
 };
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, RevocationStore, UserConnections},
     config::{Limits, NamespaceSettings, WhenDown},
     engineio::{
         Application, BadState, CloseReason, Elsewhere, EngineIo, EngineMessage, Gate, Handshake, NodeId,
@@ -33,43 +32,6 @@ use crate::{
     runtime::Inbox,
     telemetry::ClientLog,
 };
-
-/// What a shard's hub takes from other threads.
-pub enum HubMessage {
-    /// To be delivered to the members on this shard; and where it comes from.
-    Broadcast(Arc<Broadcast>, Source),
-    /// The same, for a caller who wants to know how many sessions it was queued for.
-    CountedBroadcast(Arc<Broadcast>, oneshot::Sender<usize>),
-    /// What other nodes publish to the room arrives from now on.
-    Subscribed {
-        /// The room's namespace.
-        namespace: Arc<str>,
-        /// The room.
-        room: Arc<str>,
-    },
-    /// What other nodes publish does not arrive any more; joins wait until the rooms are subscribed again.
-    LinkLost,
-    /// What another node or an emitter asks.
-    Request(ShardRequest),
-    /// Tokens were revoked: whoever came with one is to be disconnected.
-    Revoked,
-    /// What became of a publish whose client wants an ack.
-    Published(PublishDone),
-    /// The keys of a client's token were fetched, or not.
-    KeysDone(KeysDone),
-}
-
-/// The end of a client's publish.
-pub struct PublishDone {
-    pub(super) session: SessionId,
-    pub(super) namespace: NamespaceId,
-    pub(super) ack_id: Box<str>,
-    pub(super) room: Box<str>,
-    pub(super) delivered: usize,
-    /// Only this node's members got it, as it was to be.
-    pub(super) local_only: bool,
-    pub(super) result: Result<(), PublishError>,
-}
 
 /// What a hub is made from.
 pub struct HubSpec {
@@ -83,6 +45,10 @@ pub struct HubSpec {
     pub shard: u8,
     /// The namespaces that exist.
     pub namespaces: Arc<[NamespaceSettings]>,
+    /// Tokens that count no more; the node has one list.
+    pub revocations: Arc<RevocationStore>,
+    /// Connections of each user; the node has one list.
+    pub users: Arc<UserConnections>,
     /// Who may join and publish.
     pub policy: Arc<Policy>,
     /// The bounds.
@@ -429,6 +395,7 @@ impl Application for Hub {
     }
 
     fn on_messages(&mut self, io: &mut EngineIo, messages: &mut Vec<HubMessage>, now_ms: u64) {
+        let mut are_revoked = false;
         for message in messages.drain(..) {
             // Broadcasts are collected, so that those to the same room can go together; anything else waits for them.
             if let HubMessage::Broadcast(broadcast, source) = message {
@@ -437,7 +404,10 @@ impl Application for Hub {
             }
             self.deliver_all(io);
             match message {
-                HubMessage::Broadcast(..) | HubMessage::Revoked => {}
+                HubMessage::Broadcast(..) => {}
+                // Many may come at one time, as on each new link.
+                HubMessage::Revoked => are_revoked = true,
+                HubMessage::PlaceDone(done) => self.on_place_done(io, done, now_ms),
                 HubMessage::CountedBroadcast(broadcast, reply) => {
                     let received = Received { broadcast, source: Source::OwnNode };
                     let reached = self.deliver(io, &[received], None);
@@ -454,6 +424,9 @@ impl Application for Hub {
             }
         }
         self.deliver_all(io);
+        if are_revoked {
+            self.disconnect_revoked(io);
+        }
     }
 
     fn on_timers(&mut self, io: &mut EngineIo, now_ms: u64) {

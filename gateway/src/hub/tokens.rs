@@ -10,7 +10,7 @@ use super::{
     client::NamespaceId,
     commands::{Caller, invalid, limit},
     connecting::claimed_rooms,
-    identity::{Identity, Pending, Purpose, SocketGrant, Stage},
+    identity::{Identity, Pending, Purpose, Stage},
     packets::{self, Answer},
     refused::Refused,
     shard_hub::{Hub, unix_time_ms},
@@ -122,7 +122,7 @@ impl Hub {
         let held =
             identity.and_then(|identity| identity.grants.iter_mut().find(|one| one.namespace == namespace));
         let Some(held) = held else { return };
-        *held = SocketGrant { namespace, grant: Rc::clone(&grant), is_warned: false };
+        (held.grant, held.is_warned) = (Rc::clone(&grant), false);
         self.set_deadline(io, session, now_ms);
 
         let before = self.gauges();
@@ -137,7 +137,7 @@ impl Hub {
         }
         self.update_gauges(io, before);
         let (number, deadline_ms) = (self.next_number(), now_ms + self.spec.subscribe_timeout_ms);
-        let stage = Stage::Rooms { grant, rooms };
+        let stage = Stage::Rooms { grant, rooms, place: None };
         self.await_rooms(io, session, Pending { namespace, number, purpose, stage, deadline_ms }, now_ms);
     }
 
@@ -158,10 +158,10 @@ impl Hub {
         let (was, will): (HashSet<_>, HashSet<_>) = (before.iter().collect(), after.iter().collect());
         let left: Vec<_> = before.iter().filter(|room| !will.contains(room)).cloned().collect();
         let joined: Vec<_> = after.iter().filter(|room| !was.contains(room)).cloned().collect();
-        let is_in = |room: &&Box<str>| self.is_member(session.index, namespace, room);
+        let is_in = |room: &str| self.is_member(session.index, namespace, room);
         let rooms = self.room_count_of(session.index, namespace);
-        let rooms =
-            rooms - left.iter().filter(is_in).count() + joined.iter().filter(|room| !is_in(room)).count();
+        let rooms = rooms - left.iter().filter(|room| is_in(room)).count()
+            + joined.iter().filter(|room| !is_in(room)).count();
         match rooms <= self.spec.limits.max_rooms_per_socket {
             true => Ok(RoomChange { left, joined }),
             false => Err(Refused::TooManyRooms),

@@ -42,13 +42,6 @@ pub(super) fn families(node: &Node) -> Vec<MetricFamily> {
         ),
         single(
             counter(
-                "broadgate_user_connections_refused_total",
-                "Connections refused because limits.max_connections_per_user was reached.",
-            ),
-            node.users.refused_total(),
-        ),
-        single(
-            counter(
                 "broadgate_user_connections_counted_alone_total",
                 "Connections admitted by this node's numbers alone, as those of other nodes could not be had.",
             ),

@@ -220,6 +220,9 @@ shard_counters! {
         refreshes_refused "refused",
         refreshes_unavailable "keys_unavailable",
     }
+    Counter "broadgate_sockets_revoked_total" "Sockets that were disconnected because their token was revoked." "" {
+        sockets_revoked "",
+    }
     Counter "broadgate_sockets_expired_total" "Sockets whose token expired, and that were closed or disconnected." "" {
         sockets_expired "",
     }

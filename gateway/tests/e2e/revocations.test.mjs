@@ -4,9 +4,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { until } from "./support/conditions.mjs";
+import { TRANSPORT_MODES, ask, askRefused, connect, open } from "./support/clients.mjs";
+import { nextEvent, until } from "./support/conditions.mjs";
 import { startGateway } from "./support/gateway.mjs";
+import { startMover } from "./support/mover.mjs";
 import { redisCli, startRedis } from "./support/redis.mjs";
+import { startGuarded, tokenOf } from "./support/tokens.mjs";
 
 const CHANNEL = "socket.io-broadgate#revocations#";
 const HOUR_MS = 3_600_000;
@@ -73,6 +76,136 @@ test("without Redis nothing is revoked, and it is said", async (t) => {
   assert.match(body.message, /nothing was done/);
   assert.equal((await list(gateway)).total, 0);
 });
+
+for (const { mode, options } of TRANSPORT_MODES) {
+  test(`whoever has a token that is revoked is disconnected on every node and stays away (${mode})`, async (t) => {
+    const redis = await startRedis(t);
+    const [first, second] = await Promise.all([startGuarded(t, { redis }), startGuarded(t, { redis })]);
+    const token = (jti) => tokenOf({ sub: "alice", jti, iat: Math.floor(Date.now() / 1000) - 100 });
+    const clients = [];
+    for (const gateway of [first, second]) {
+      for (const jti of ["t1", "t2"]) {
+        clients.push(await connect(t, gateway, { ...options, auth: { token: token(jti) } }));
+      }
+    }
+    const bob = await connect(t, second, { ...options, auth: { token: tokenOf({ sub: "bob" }) } });
+    const gone = (client) => nextEvent(client, "disconnect");
+
+    // One token, of which there is a client on each node.
+    const revoked = [clients[0], clients[2]].map(gone);
+    assert.equal((await revocations(first, "POST", { token_id: "t1", for_ms: HOUR_MS })).status, 200);
+    for (const [reason] of await Promise.all(revoked)) assert.equal(reason, "io server disconnect");
+    for (const client of [clients[1], clients[3], bob]) assert.ok((await ask(client, "leave", "nowhere")).ok);
+    for (const client of [clients[0], clients[2]]) {
+      assert.equal(client.active, false, "it does not come back by itself");
+      const refused = nextEvent(client, "connect_error");
+      client.connect();
+      const [error] = await refused;
+      assert.equal(error.data.code, "token_revoked");
+    }
+    await askRefused("token_revoked", clients[1], "auth", token("t1"));
+
+    // All of the user's that were issued before now, by a backend.
+    const left = [clients[1], clients[3]].map(gone);
+    const nowS = Math.floor(Date.now() / 1000);
+    const told = { user: "alice", issued_before_s: nowS - 10, until_s: nowS + 3600 };
+    await redisCli(redis, "PUBLISH", CHANNEL, JSON.stringify(told));
+    for (const [reason] of await Promise.all(left)) assert.equal(reason, "io server disconnect");
+    assert.ok((await ask(bob, "leave", "nowhere")).ok);
+    await connect(t, first, { ...options, auth: { token: tokenOf({ sub: "alice", iat: nowS }) } });
+    for (const gateway of [first, second]) {
+      assert.equal(await gateway.metric("broadgate_sockets_revoked_total"), 2);
+      assert.equal(await gateway.metric("broadgate_connections_closed_total", { reason: "token_revoked" }), 2);
+      assert.equal(await gateway.metric("broadgate_connects_total", { result: "token_revoked" }), 1);
+    }
+
+    // A typo is cured.
+    assert.equal((await revocations(first, "DELETE", undefined, "?token_id=t1")).status, 200);
+    assert.equal((await revocations(first, "DELETE", undefined, "?user=alice")).status, 200);
+    await until("it is lifted", async () => (await list(second)).total === 0);
+    const connected = nextEvent(clients[2], "connect");
+    clients[2].connect();
+    await connected;
+  });
+}
+
+test("a session that is on its way while its token is revoked is caught where it arrives", async (t) => {
+  const redis = await startRedis(t);
+  const [a, c] = await Promise.all([startGuarded(t, { redis }), startGuarded(t, { redis })]);
+  for (const gateway of [a, c]) await until("both are known", async () => (await gateway.nodes()).length === 2);
+  const mover = await startMover(t, a, [], { auth: { token: tokenOf({ sub: "ada" }) } });
+  await mover.moveTo(c);
+  await until("it is at the other node", async () => (await c.metric("broadgate_sessions_moved_total", { direction: "in" })) === 1);
+  assert.equal((await revocations(a, "POST", { user: "ada", for_ms: HOUR_MS })).status, 200);
+  await until("it is told", () => mover.received.includes("41"));
+  await mover.socket.closed();
+  assert.equal(await c.metric("broadgate_connections_closed_total", { reason: "token_revoked" }), 1);
+
+  // Known there before it comes.
+  await revocations(a, "DELETE", undefined, "?user=ada");
+  await until("it is lifted", async () => (await list(a)).total + (await list(c)).total === 0);
+  const second = await startMover(t, a, [], { auth: { token: tokenOf({ sub: "ada" }) } });
+  await second.probe(c);
+  await revocations(a, "POST", { user: "ada", for_ms: HOUR_MS });
+  await until("it is told", () => second.received.includes("41"));
+});
+
+test("a user has no more connections than he may, over all nodes and however they end", async (t) => {
+  const redis = await startRedis(t);
+  const more = "[limits]\nmax_connections_per_user = 3\n";
+  const settings = { redis, more };
+  const [first, second, third] = await Promise.all([1, 2, 3].map(() => startGuarded(t, settings)));
+  const nodes = [first, second, third];
+  for (const gateway of nodes) await until("all are known", async () => (await gateway.nodes()).length === 3);
+  const alice = { auth: { token: tokenOf({ sub: "alice" }) }, reconnection: false };
+  const refused = async (gateway) => {
+    const socket = open(t, gateway, alice);
+    const [error] = await nextEvent(socket, "connect_error");
+    assert.equal(error.data.code, "too_many_connections");
+    socket.disconnect();
+  };
+  const clients = [];
+  for (const gateway of nodes) clients.push(await connect(t, gateway, alice));
+  for (const gateway of nodes) await refused(gateway);
+  await connect(t, first, { auth: { token: tokenOf({ sub: "bob" }) } });
+  assert.equal(await first.metric("broadgate_connects_total", { result: "too_many_connections" }), 1);
+
+  // One leaves.
+  clients[1].disconnect();
+  clients[1] = await connectWhenThereIsRoom(t, first, alice);
+  await refused(second);
+
+  // A node dies, and with it its connection.
+  await third.kill();
+  clients[2] = await connectWhenThereIsRoom(t, second, alice);
+  await refused(first);
+
+  // Redis forgets everything; the nodes tell it again.
+  await redis.kill();
+  await until("the link is known to be down", async () =>
+    (await second.metric("broadgate_adapter_link_up", { link: "publish" })) === 0);
+  await startRedis(t, { port: redis.port });
+  await until("the numbers are there again", async () => {
+    const numbers = await redisCli(redis, "HVALS", "{socket.io}-broadgate#user#alice");
+    return numbers.trim().split(/\s+/).sort().join() === "1,2";
+  });
+  await refused(first);
+});
+
+/** That one has left is told to the others a little later, and that a node has died when it is missed. */
+async function connectWhenThereIsRoom(t, gateway, options) {
+  return until("there is room", async () => {
+    const socket = open(t, gateway, options);
+    const error = await Promise.race([
+      nextEvent(socket, "connect").then(() => undefined),
+      nextEvent(socket, "connect_error").then(([error]) => error),
+    ]);
+    if (!error) return socket;
+    socket.disconnect();
+    assert.equal(error.data.code, "too_many_connections");
+    return undefined;
+  });
+}
 
 async function revocations(gateway, method, body, query = "") {
   const response = await fetch(`${gateway.opsUrl}/api/v1/revocations${query}`, {

@@ -321,7 +321,7 @@ impl<A: Application> Server<A> {
         reason: CloseReason,
         now_ms: u64,
     ) {
-        if reason == CloseReason::ServerDisconnect
+        if reason.follows_disconnect()
             && let Some(visit) = self.visit_mut(session)
         {
             // Disconnected behind the cut. Without its DISCONNECT the client would come back (wire.md 1.11).
