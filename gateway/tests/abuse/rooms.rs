@@ -56,7 +56,8 @@ fn namespaces_and_attachments() {
     client.join_namespace("/0");
     client.join_namespace("/1");
     client.send("0/2,");
-    assert_eq!(client.receive(), r#"4/2,{"message":"Too many namespaces"}"#);
+    let refusal = client.receive();
+    assert!(refusal.starts_with("4/2,") && refusal.contains("Too many namespaces"), "{refusal}");
     assert_eq!(reached(&server, "max_namespaces_per_connection"), 1);
     client.send(r#"53-/0,["x"]"#);
     client.assert_closed("three attachments");
