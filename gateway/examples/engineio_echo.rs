@@ -85,10 +85,7 @@ async fn main() -> io::Result<()> {
     let (inboxes, mailboxes) = inboxes(usize::from(arguments.shards), 1 << 20);
     for (shard, mailbox) in (0..arguments.shards).zip(mailboxes) {
         let (settings, shards) = (Arc::clone(&settings), Arc::clone(&inboxes));
-        let spec = ShardSpec {
-            number: usize::from(shard),
-            http: HttpSettings { header_timeout: Duration::from_secs(30) },
-        };
+        let spec = ShardSpec { number: usize::from(shard), http: HttpSettings::new(Duration::from_secs(30)) };
         spawn(spec, mailbox, move || server(settings, node, shard, shards))?;
     }
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;

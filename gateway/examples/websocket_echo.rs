@@ -87,7 +87,7 @@ impl Service for Echo {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let spec = ShardSpec { number: 0, http: HttpSettings { header_timeout: Duration::from_secs(10) } };
+    let spec = ShardSpec { number: 0, http: HttpSettings::new(Duration::from_secs(10)) };
     let limits = SocketLimits {
         max_message_bytes: MAX_MESSAGE_BYTES,
         max_queued_bytes: 4 * MAX_MESSAGE_BYTES,

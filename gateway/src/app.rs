@@ -24,7 +24,10 @@ use tokio::{
 
 use crate::{
     cluster::Gatherer,
-    config::{AdapterSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, Settings},
+    config::{
+        AdapterSettings, EdgeSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings,
+        Settings,
+    },
     demo,
     engineio::{
         AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server,
@@ -32,6 +35,7 @@ use crate::{
     },
     hub::{Hub, HubMessage, HubSpec, Policy},
     limits::{AddressBounds, Admission, MemoryWatermark, default_max_memory_bytes},
+    net::{CertificateError, CertificateFiles, ListenerTls, Proxies},
     node::{Learnt, Node, ShardSink},
     ops,
     runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
@@ -67,6 +71,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     bound_connections(&mut settings.limits, descriptors);
     let settings = Arc::new(settings);
     let mut stop = StopSignals::listen().context("cannot listen for signals")?;
+    let tls = listener_tls(&settings.server.edge).context("the public listener")?;
     let public = bind(settings.server.listen).context("the public listener (server.listen)")?;
     let ops = bind(settings.ops.listen).context("the ops listener (ops.listen)")?;
     let addresses = (public.local_addr()?, ops.local_addr()?);
@@ -84,11 +89,11 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     };
     let engine = start_engine(&settings, (node_id, id_key), Arc::new(sink))?;
     let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
-    let places = Places::new(settings.limits.max_http_connections, descriptors, admission(&settings.limits));
+    let places = Places::new(settings.limits.max_http_connections, descriptors, admission(&settings));
     let places = Arc::new(places);
     let node =
         Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), gatherer, counters, places, learnt);
-    let node = Arc::new(node);
+    let node = Arc::new(Node { tls, ..node });
     let threads = start_shards(&node, (node_id, id_key), mailboxes)?;
 
     let watched = Arc::clone(&node);
@@ -100,6 +105,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let key_refresh = tokio::spawn(node.authenticator.keep_keys_fresh());
     let users = Arc::clone(&node.users);
     let user_counts = tokio::spawn(async move { users.run().await });
+    let certificate = tokio::spawn(watch_certificate(node.tls.clone()));
     announce(&settings, node_id, addresses);
 
     tokio::select! {
@@ -121,6 +127,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     ops_server.abort();
     key_refresh.abort();
     user_counts.abort();
+    certificate.abort();
     watch.abort();
     if !drained || !published {
         tracing::warn!(drained, published, "not everything was brought to an end in time");
@@ -174,7 +181,8 @@ async fn first_to_end(threads: &[ShardThread<EngineMessage<HubMessage>>]) {
     }
 }
 
-fn admission(limits: &Limits) -> Arc<Admission> {
+fn admission(settings: &Settings) -> Arc<Admission> {
+    let limits = &settings.limits;
     let bounds = AddressBounds {
         max_connections: limits.max_connections_per_address,
         handshakes: limits.handshake_rate(),
@@ -183,7 +191,8 @@ fn admission(limits: &Limits) -> Arc<Admission> {
     let max_memory_bytes =
         limits.max_memory_bytes.map_or_else(default_max_memory_bytes, |bytes| bytes as u64);
     let memory = MemoryWatermark::new(max_memory_bytes);
-    Arc::new(Admission::new(bounds, limits.address_limit_exempt.clone(), memory))
+    let admission = Admission::new(bounds, limits.address_limit_exempt.clone(), memory);
+    Arc::new(admission.with_trusted_proxies(&settings.server.edge.trusted_proxies))
 }
 
 fn start_engine(
@@ -273,10 +282,18 @@ fn start_shards(
 ) -> anyhow::Result<Vec<ShardThread<EngineMessage<HubMessage>>>> {
     let policy = Arc::new(Policy::new(node.settings.rooms.clone()));
     let site = if node.settings.development { demo::router() } else { Router::new() };
+    let edge = &node.settings.server.edge;
+    let proxies =
+        Proxies { trusted: edge.trusted_proxies.clone().into(), expects_header: edge.proxy_protocol };
+    let http = HttpSettings {
+        header_timeout: node.settings.limits.http_header_timeout,
+        proxies: Arc::new(proxies),
+        tls: node.tls.clone(),
+        max_log_lines_per_second: node.settings.limits.max_client_log_lines_per_second,
+    };
     (mailboxes.into_iter().zip(0_u8..))
         .map(|(mailbox, number)| {
-            let http = HttpSettings { header_timeout: node.settings.limits.http_header_timeout };
-            let spec = ShardSpec { number: usize::from(number), http };
+            let spec = ShardSpec { number: usize::from(number), http: http.clone() };
             let (node, policy, site) = (Arc::clone(node), Arc::clone(&policy), site.clone());
             let build = move || build_shard(&node, names, number, policy, site);
             spawn(spec, mailbox, build).context("cannot start a shard")
@@ -353,6 +370,19 @@ fn build_shard(
         site,
     });
     Server::new(spec, Arc::new(http), hub)
+}
+
+/// The certificate of the public listener, if it speaks TLS.
+fn listener_tls(edge: &EdgeSettings) -> Result<Option<Arc<ListenerTls>>, CertificateError> {
+    let files = edge.tls_cert_file.clone().zip(edge.tls_key_file.clone());
+    let Some((certificate_file, key_file)) = files else { return Ok(None) };
+    ListenerTls::load(CertificateFiles { certificate_file, key_file }).map(Arc::new).map(Some)
+}
+
+async fn watch_certificate(tls: Option<Arc<ListenerTls>>) {
+    if let Some(tls) = tls {
+        tls.watch_files().await;
+    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -24,6 +24,7 @@ use crate::{
     config::Settings,
     engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
     hub::{HubMessage, send_broadcast, send_counted},
+    net::ListenerTls,
     ops::AccessCounters,
     publish_course::Course,
     runtime::{Inbox, Places},
@@ -130,6 +131,8 @@ pub(crate) struct Node {
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) places: Arc<Places>,
     pub(crate) drain: DrainClock,
+    /// The certificate of the public listener, where it speaks TLS.
+    pub(crate) tls: Option<Arc<ListenerTls>>,
     /// What was asked of the ops API.
     pub(crate) ops_access: Arc<AccessCounters>,
     /// Requests of the ops API with more rooms than `limits.max_rooms_per_publish`.
@@ -198,6 +201,7 @@ impl Node {
             counters,
             places,
             drain: DrainClock::default(),
+            tls: None,
             ops_access: Arc::default(),
             refused_publishes: AtomicU64::new(0),
         }

@@ -89,14 +89,19 @@ fn names_and_help_follow_the_conventions() {
     }
 }
 
-/// Of a node that fetches keys, too.
+/// Of a node that fetches keys and speaks TLS, too.
 static PAGE_WITH_ALL: LazyLock<Page> = LazyLock::new(|| {
     const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
     const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
     let jwks = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("metrics-jwks.json");
     let key = format!("{{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"{X}\",\"y\":\"{Y}\"}}");
     fs::write(&jwks, format!("{{\"keys\":[{key}]}}")).unwrap();
-    page_of(&Server::node(Some(&format!("[[auth.issuers]]\nissuer = \"i\"\njwks_file = {jwks:?}\n"))))
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = ["crt", "key"].map(|end| jwks.with_file_name(format!("metrics-tls.{end}")));
+    fs::write(&files[0], own.cert.pem()).unwrap();
+    fs::write(&files[1], own.signing_key.serialize_pem()).unwrap();
+    let tls = format!("[server]\ntls_cert_file = {:?}\ntls_key_file = {:?}\n", files[0], files[1]);
+    page_of(&Server::node(Some(&format!("{tls}[[auth.issuers]]\nissuer = \"i\"\njwks_file = {jwks:?}\n"))))
 });
 
 /// Each bound says what it is and how often it was reached, under one name.

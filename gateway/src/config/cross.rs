@@ -42,6 +42,23 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
     if allowed_origins.len() > 1 && allowed_origins.iter().any(|origin| origin == "*") {
         error("engine.allowed_origins", "expected \"*\" alone, or origins without it".to_owned());
     }
+    let edge = &settings.server.edge;
+    match (&edge.tls_cert_file, &edge.tls_key_file) {
+        (Some(_), None) => error("server.tls_cert_file", "needs server.tls_key_file".to_owned()),
+        (None, Some(_)) => error("server.tls_key_file", "needs server.tls_cert_file".to_owned()),
+        _ => {}
+    }
+    if edge.proxy_protocol && edge.trusted_proxies.is_empty() {
+        error(
+            "server.proxy_protocol",
+            "needs server.trusted_proxies: all other peers are refused".to_owned(),
+        );
+    }
+    if settings.auth.cookie.is_some() && allowed_origins.iter().any(|origin| origin == "*") {
+        let why = "can't be used with engine.allowed_origins = [\"*\"]: any page could connect in the name of whoever \
+                   looks at it";
+        error("auth.cookie", why.to_owned());
+    }
     let least = settings.engine.max_payload_bytes * 2;
     let bounds = [
         ("limits.max_queued_bytes", settings.limits.max_queued_bytes),

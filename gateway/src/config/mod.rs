@@ -9,6 +9,7 @@
 mod auth;
 mod checks;
 mod cross;
+mod edge;
 mod error;
 mod layers;
 mod limits;
@@ -25,6 +26,7 @@ mod values;
 use std::path::PathBuf;
 
 pub use auth::{AuthSettings, ClaimNames, FetchSettings, IssuerSettings, JwksPlace, KeySource, OnExpiry};
+pub use edge::EdgeSettings;
 pub use error::{ConfigError, ConfigErrors};
 pub use ops::{OpsKey, OpsKeySource, OpsScope, OpsScopes, OpsSettings, key_text, read_key_file};
 pub use secret::Secret;

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     auth, checks,
+    edge::edge,
     limits::limits,
     ops,
     reader::Section,
@@ -55,6 +56,7 @@ fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {
         "Address of the public listener. In development mode 127.0.0.1:8080.",
         SocketAddr::new(IpAddr::V4(ip), 8080),
     );
+    let edge = edge(section);
     let cores = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
     let shards = section.count(
         "shards",
@@ -84,7 +86,7 @@ fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {
         0..=HOUR_MS,
         25_000,
     );
-    ServerSettings { listen, shards, drain_delay, drain_window, shutdown_timeout }
+    ServerSettings { listen, edge, shards, drain_delay, drain_window, shutdown_timeout }
 }
 
 #[derive(Clone, Copy, PartialEq)]

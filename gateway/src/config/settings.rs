@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate_adapter::RedisDriver;
 
-use super::{AuthSettings, OpsSettings, Secret};
+use super::{AuthSettings, EdgeSettings, OpsSettings, Secret};
 use crate::{auth::Pattern, limits::Rate, net::Cidr};
 
 /// Everything the node was told.
@@ -38,6 +38,8 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Address of the public listener.
     pub listen: SocketAddr,
+    /// TLS, and what is in front of the node.
+    pub edge: EdgeSettings,
     /// Number of shards, 1 to 64; one per core unless set.
     pub shards: usize,
     /// How long the node goes on as before after SIGTERM, while it says that it is not ready.

@@ -1,6 +1,6 @@
 //! The sessions of a shard and the ways to them: what the [`super::Server`] drives and the application sends through.
 
-use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use broadgate_protocol::{
     engineio::{Heartbeat, HeartbeatTiming, OpenPacket, Transport},
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     config::EngineSettings,
-    limits::{AddressGuard, Admission, Rate, Spent},
-    net::{ConnectionId, Enqueued, SocketSet},
+    limits::{AddressGuard, AddressKey, Admission, Rate, Spent},
+    net::{ConnectionId, Enqueued, PeerStream, SocketSet},
     telemetry::ShardCounters,
 };
 
@@ -232,6 +232,11 @@ impl EngineIo {
         fits
     }
 
+    /// Whose session it is; `None` for addresses that are not counted.
+    pub(crate) fn client(&self, session: SessionId) -> Option<AddressKey> {
+        self.session(session)?.address
+    }
+
     /// The counters of the shard.
     pub fn counters(&self) -> &Arc<ShardCounters> {
         &self.spec.counters
@@ -303,7 +308,7 @@ impl EngineIo {
     }
 
     /// Puts the WebSocket of a fresh session into the set; without it, there is no such session.
-    pub(super) fn watch(&mut self, session: SessionId, socket: OwnedFd) -> Option<ConnectionId> {
+    pub(super) fn watch(&mut self, session: SessionId, socket: PeerStream) -> Option<ConnectionId> {
         match self.sockets.insert(socket, session.index) {
             Ok(connection) => Some(connection),
             Err(error) => {

@@ -1,12 +1,11 @@
 //! Requests for sessions, as they reach the session's owner: from a connection of the same shard by a call, from
 //! another shard by its inbox. Both are the same values, so that a third way, from another node, can be the same too.
 
-use std::os::fd::OwnedFd;
-
 use broadgate_protocol::engineio::RequestError;
 use tokio::sync::oneshot;
 
 use super::{Id, NodeId, PeerDelivery, SessionId, polling::PollReply};
+use crate::net::PeerStream;
 
 /// Why a request got no `200`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +58,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<UpgradeVerdict, Refused>>,
     },
     Upgrade {
-        socket: OwnedFd,
+        socket: PeerStream,
         early: Vec<u8>,
     },
 }

@@ -72,6 +72,10 @@ pub(super) async fn respond<A: Application>(
     }
     // Before all other checks, so that a page that is not allowed learns nothing.
     let Ok(origin) = http.cors.admit(request.headers()) else {
+        if shard.admits_log_line() {
+            let (client, origin) = (ClientAddress::of(&request), request.headers().get(ORIGIN));
+            tracing::info!(%client, ?origin, "a page was refused: its origin is none of engine.allowed_origins");
+        }
         let is_upgrade = is_websocket_upgrade(request.headers());
         let mut refusal = refuse(&http, RequestError::Forbidden, is_upgrade);
         http.cors.apply(None, refusal.headers_mut());

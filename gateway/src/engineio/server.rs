@@ -1,7 +1,7 @@
 //! The rules of Engine.IO between sockets, requests and the application (wire.md 1). Owns the shard's sessions through
 //! [`EngineIo`]; runs as the shard's [`Service`].
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::body::Body;
 use broadgate_protocol::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     limits::AddressGuard,
-    net::{CloseCause, ConnectionId, Frame, SocketLimits, SocketSet},
+    net::{CloseCause, ConnectionId, Frame, PeerStream, SocketLimits, SocketSet},
     runtime::{Service, Shard},
 };
 
@@ -165,7 +165,7 @@ impl<A: Application> Server<A> {
     /// Opens a session on a fresh WebSocket, and reads what came along with its request.
     pub(super) fn open_websocket(
         &mut self,
-        socket: OwnedFd,
+        socket: PeerStream,
         early: Vec<u8>,
         address: AddressGuard,
         handshake: Handshake,

@@ -1,6 +1,6 @@
 //! Upgrades from polling to WebSocket (wire.md 1.8): the probe beside the poll, and the take-over.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::sync::Arc;
 
 use broadgate_protocol::engineio::Packet;
 
@@ -10,14 +10,14 @@ use super::{
     polling::{NOOP_INTERVAL_MS, Probe, ProbeAt},
     session::{Carrier, CloseReason},
 };
-use crate::net::{ConnectionId, Enqueued};
+use crate::net::{ConnectionId, Enqueued, PeerStream};
 
 impl<A: Application> Server<A> {
     /// A WebSocket for a session on polling starts to probe.
     pub(super) fn begin_upgrade(
         &mut self,
         session: Option<SessionId>,
-        socket: OwnedFd,
+        socket: PeerStream,
         early: Vec<u8>,
         now_ms: u64,
     ) {

@@ -126,7 +126,8 @@ impl Hub {
     ) {
         io.counters().errors_socketio.add(1);
         if self.log.admit(now_ms, io.counters()) {
-            tracing::info!(%fault, session = session.index, "a client broke the Socket.IO protocol and is closed");
+            let client = io.client(session).map(tracing::field::display);
+            tracing::info!(client, %fault, session = session.index, "a client broke the Socket.IO protocol and is closed");
         }
         io.doom(session, CloseReason::Forced);
     }

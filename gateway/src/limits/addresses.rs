@@ -1,7 +1,12 @@
 //! What the clients of each address have open and have spent. Pure: time is an argument. Owned, a part in each lock, by
 //! [`super::Admission`].
 
-use std::{collections::HashMap, net::IpAddr, num::NonZeroU64};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU64,
+};
 
 use super::gcra::{Rate, Spent};
 
@@ -22,6 +27,17 @@ impl AddressKey {
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
         };
         NonZeroU64::new(key).map(Self)
+    }
+}
+
+/// The address, or the network of one of IPv6.
+impl fmt::Display for AddressKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.0.get();
+        match u32::try_from(key ^ IPV4_MARK) {
+            Ok(address) => Ipv4Addr::from_bits(address).fmt(f),
+            Err(_) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(key) << 64)),
+        }
     }
 }
 
@@ -191,6 +207,15 @@ mod tests {
 
     fn key(address: &str) -> AddressKey {
         AddressKey::of(address.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_client_is_shown_by_its_address_or_network() {
+        for (address, shown) in
+            [("192.0.2.1", "192.0.2.1"), ("0.0.0.0", "0.0.0.0"), ("2001:db8:0:1::1", "2001:db8:0:1::/64")]
+        {
+            assert_eq!(key(address).to_string(), shown);
+        }
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) struct Connection {
     pub(super) dirty: bool,
     /// The kernel's buffer is full; write interest is registered.
     pub(super) blocked: bool,
+    /// It has a TLS session in the set.
+    pub(super) is_encrypted: bool,
 }
 
 impl Connection {
@@ -73,6 +75,7 @@ impl Connection {
             phase: Phase::Open,
             dirty: false,
             blocked: false,
+            is_encrypted: false,
         }
     }
 }

@@ -1,6 +1,9 @@
-//! HTTP connections: hyper parses, the shard's service answers, and on an upgrade the naked socket is taken out.
+//! HTTP connections: hyper parses, the shard's service answers, and on an upgrade the naked socket is taken out, with its
+//! TLS session where there is one.
 
-use std::{error::Error, future::Future, io, net::TcpStream, os::fd::OwnedFd, pin::pin, time::Duration};
+use std::{
+    error::Error, future::Future, io, net::TcpStream, os::fd::OwnedFd, pin::pin, sync::Arc, time::Duration,
+};
 
 use axum::body::Body;
 use broadgate_protocol::websocket::handshake;
@@ -14,47 +17,88 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tokio_rustls::server::TlsStream;
 
-use super::write_deadline::WriteDeadline;
+use super::{
+    HttpStream, Proxies,
+    stream::PeerStream,
+    tls::{ListenerTls, TlsSession},
+    write_deadline::WriteDeadline,
+};
 
 /// Request heads are bounded by hyper's read buffer: 16 KiB hold every browser's cookies.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Bounds of an HTTP connection.
-#[derive(Debug, Clone, Copy)]
+/// What HTTP connections are served with.
+#[derive(Clone)]
 pub struct HttpSettings {
-    /// How long a request's head may take, how long a connection may idle, and how long a peer may not read.
+    /// How long a TLS handshake and a request's head may take, how long a connection may idle, and how long a peer may not
+    /// read.
     pub header_timeout: Duration,
+    /// Who is believed about whose requests these are.
+    pub proxies: Arc<Proxies>,
+    /// The certificate, where the listener speaks TLS.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// Log lines about clients' faults per second, before there is a session.
+    pub max_log_lines_per_second: u32,
+}
+
+impl HttpSettings {
+    /// For a listener without TLS that nobody is in front of.
+    pub fn new(header_timeout: Duration) -> Self {
+        Self { header_timeout, proxies: Arc::default(), tls: None, max_log_lines_per_second: 10 }
+    }
+}
+
+impl HttpStream {
+    /// A connection without TLS.
+    ///
+    /// # Errors
+    /// The kernel refused to watch it.
+    pub(crate) fn plain(stream: TcpStream, write_timeout: Duration) -> io::Result<Self> {
+        Ok(Self::Plain(WriteDeadline::new(tokio::net::TcpStream::from_std(stream)?, write_timeout)))
+    }
 }
 
 /// Serves one connection until it ends or is upgraded. True: the peer took too long to send a head, to begin with the next
 /// one, or to read.
 pub(crate) async fn serve<F, E>(
-    stream: TcpStream,
-    settings: HttpSettings,
-    mut stopping: watch::Receiver<bool>,
+    stream: HttpStream,
+    header_timeout: Duration,
+    stopping: watch::Receiver<bool>,
     respond: impl Fn(Request<Incoming>) -> F,
 ) -> bool
 where
     F: Future<Output = Result<Response<Body>, E>>,
     E: Error + Send + Sync + 'static,
 {
-    let stream = match tokio::net::TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::error!(%error, "cannot watch a connection; it is closed");
-            return false;
-        }
-    };
+    match stream {
+        HttpStream::Plain(stream) => serve_on(stream, header_timeout, stopping, respond).await,
+        // Apart, so that the connections without TLS do not hold the room for it.
+        HttpStream::Tls(stream) => Box::pin(serve_on(stream, header_timeout, stopping, respond)).await,
+    }
+}
+
+async fn serve_on<IO, F, E>(
+    stream: IO,
+    header_timeout: Duration,
+    mut stopping: watch::Receiver<bool>,
+    respond: impl Fn(Request<Incoming>) -> F,
+) -> bool
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Result<Response<Body>, E>>,
+    E: Error + Send + Sync + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
+        .header_read_timeout(header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(
-            TokioIo::new(WriteDeadline::new(stream, settings.header_timeout)),
-            service_fn(move |request| begin(respond(request))),
-        )
+        .serve_connection(TokioIo::new(stream), service_fn(move |request| begin(respond(request))))
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
@@ -89,7 +133,7 @@ fn begin<F: Future>(answer: F) -> impl Future<Output = F::Output> {
     }
 }
 
-async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
     // An error means that the one who could ask is gone; then this task ends as well.
     let _gone = stopping.wait_for(|&stopping| stopping).await.is_err();
 }
@@ -128,11 +172,20 @@ pub fn switching_protocols(accept: &str) -> Response<Body> {
     response
 }
 
-/// Waits until the 101 is written, and gives the naked socket with the bytes that came behind the request. `None`: the
-/// peer went away first.
-pub async fn upgraded(on_upgrade: OnUpgrade) -> Option<(OwnedFd, Vec<u8>)> {
-    let upgraded = on_upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<WriteDeadline>>().ok()?;
-    let stream = parts.io.into_inner().into_inner().into_std().ok()?;
-    Some((stream.into(), parts.read_buf.to_vec()))
+/// Waits until the 101 is written, and gives what is left of the connection with the bytes that came behind the request.
+/// `None`: the peer went away first.
+pub async fn upgraded(on_upgrade: OnUpgrade) -> Option<(PeerStream, Vec<u8>)> {
+    let upgraded = match on_upgrade.await.ok()?.downcast::<TokioIo<WriteDeadline>>() {
+        Ok(parts) => return Some((naked(parts.io.into_inner())?.into(), parts.read_buf.to_vec())),
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded.downcast::<TokioIo<Box<TlsStream<WriteDeadline>>>>().ok()?;
+    let (stream, connection) = parts.io.into_inner().into_inner();
+    let (mut session, mut early) = (Box::new(TlsSession::new(connection)), parts.read_buf.to_vec());
+    session.take_plaintext(&mut early);
+    Some((PeerStream { socket: naked(stream)?, tls: Some(session) }, early))
+}
+
+fn naked(stream: WriteDeadline) -> Option<OwnedFd> {
+    Some(stream.into_inner().into_std().ok()?.into())
 }

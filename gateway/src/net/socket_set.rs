@@ -1,6 +1,8 @@
 //! A shard's socket set: an epoll set of its own, which tokio watches as one descriptor. Every WebSocket of the shard
 //! lives here without a task, a timer or a buffer. Owned by the shard; reads into the shard's one buffer and writes
-//! with one system call per socket and turn.
+//! with one system call per socket and turn. What is different with TLS is in [`encrypted`].
+
+mod encrypted;
 
 use std::{
     collections::VecDeque,
@@ -24,8 +26,10 @@ use slab::Slab;
 use super::{
     connection::{CloseCause, Connection, ConnectionId, Phase},
     frame::{Frame, FrameArena, Outbox},
+    stream::PeerStream,
 };
 use crate::telemetry::ShardCounters;
+use encrypted::TlsSessions;
 
 /// One read of a socket takes at most this much; what is left comes with the next turn, so that no peer starves others.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -74,6 +78,7 @@ pub(crate) enum Readiness {
 pub struct SocketSet {
     epoll: OwnedFd,
     connections: Slab<Connection>,
+    tls: TlsSessions,
     arena: FrameArena,
     /// Connections with something to write, in the order in which they got it.
     dirty: VecDeque<ConnectionId>,
@@ -95,6 +100,7 @@ impl SocketSet {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Slab::new(),
+            tls: TlsSessions::default(),
             arena: FrameArena::default(),
             dirty: VecDeque::new(),
             failed: Vec::new(),
@@ -134,7 +140,8 @@ impl SocketSet {
     ///
     /// # Errors
     /// The kernel refused to watch it; it is closed then.
-    pub fn insert(&mut self, socket: OwnedFd, tag: u32) -> io::Result<ConnectionId> {
+    pub fn insert(&mut self, stream: PeerStream, tag: u32) -> io::Result<ConnectionId> {
+        let PeerStream { socket, tls } = stream;
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
         let index = self.connections.insert(Connection::new(socket, generation, tag));
@@ -148,6 +155,9 @@ impl SocketSet {
             return Err(error.into());
         }
         self.counters.websockets.add(1);
+        if let Some(session) = tls {
+            self.insert_session(id, session);
+        }
         Ok(id)
     }
 
@@ -251,6 +261,9 @@ impl SocketSet {
             return Readiness::Nothing;
         }
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return Readiness::Nothing };
+        if connection.is_encrypted {
+            return self.serve_encrypted(id, buffer);
+        }
         match rustix::net::recv(&connection.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => self.end(id, CloseCause::Peer),
             Ok((bytes, _)) if connection.phase == Phase::Open => {
@@ -368,6 +381,9 @@ impl SocketSet {
     /// Writes until the queue is empty or the kernel's buffer is full. False: the connection failed.
     fn flush_one(&mut self, id: ConnectionId) -> bool {
         let connection = &mut self.connections[id.index as usize];
+        if connection.is_encrypted {
+            return self.flush_encrypted(id);
+        }
         while !connection.outbox.is_empty() {
             let (result, asked) = write(connection.socket.as_fd(), &self.arena, &connection.outbox);
             match result {
@@ -384,6 +400,13 @@ impl SocketSet {
                 Err(_) => return false,
             }
         }
+        self.flushed(id)
+    }
+
+    /// All is written: nothing waits for room any more, and our side ends where that was to come. False: the connection
+    /// failed.
+    fn flushed(&mut self, id: ConnectionId) -> bool {
+        let connection = &mut self.connections[id.index as usize];
         if connection.blocked {
             connection.blocked = false;
             if register(&self.epoll, connection, id, EventFlags::IN).is_err() {
@@ -412,6 +435,9 @@ impl SocketSet {
         }
         // Dropping the socket closes it, which also takes it out of the epoll set: no other descriptor refers to it.
         let mut connection = self.connections.remove(index);
+        if connection.is_encrypted {
+            self.tls.remove(index);
+        }
         self.counters.websockets.sub(1);
         self.counters.inbound_buffer_bytes.sub(connection.decoder.buffered_bytes() as u64);
         let lost = self.arena.clear(&mut connection.outbox);
@@ -459,7 +485,7 @@ mod tests {
         let mut set = SocketSet::new(limits, Arc::default()).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let id = set.insert(ours.into(), 0).unwrap();
+        let id = set.insert(OwnedFd::from(ours).into(), 0).unwrap();
         (set, id, peer)
     }
 

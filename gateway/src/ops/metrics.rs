@@ -32,6 +32,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(ops_families(node));
     families.extend(super::redis_metrics::families(node));
     families.extend(drain_families(node));
+    families.extend(tls_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
 }
@@ -271,6 +272,30 @@ fn request_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
                 ("partial", gathered.partial.load(Ordering::Relaxed)),
                 ("refused", gathered.refused.load(Ordering::Relaxed)),
             ],
+        ),
+    ]
+}
+
+/// Nothing where the public listener does not speak TLS.
+fn tls_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
+    let Some(tls) = &node.tls else { return Vec::new() };
+    let (ok, failed) = tls.reloads_total();
+    vec![
+        (
+            labelled(
+                "broadgate_tls_reloads_total",
+                "Times that the files of the certificate were new: used, or no good.",
+                "result",
+            ),
+            vec![("ok", ok), ("failed", failed)],
+        ),
+        (
+            gauge(
+                "broadgate_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in use expires, in seconds since 1970.",
+                "",
+            ),
+            vec![("", u64::try_from(tls.expires_at_s()).unwrap_or(0))],
         ),
     ]
 }

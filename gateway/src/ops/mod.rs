@@ -34,7 +34,7 @@ use keys::KeyRing;
 
 use crate::{
     config::OpsScope,
-    net::{self, http::HttpSettings},
+    net::{self, HttpStream},
     node::{Node, NotReady},
 };
 
@@ -68,8 +68,11 @@ async fn accept(listener: TcpListener, router: Router) {
         };
         let (router, stopping) = (router.clone(), never.subscribe());
         tokio::spawn(async move {
-            let settings = HttpSettings { header_timeout: HEADER_TIMEOUT };
-            net::http::serve(stream, settings, stopping, |mut request| {
+            let stream = match HttpStream::plain(stream, HEADER_TIMEOUT) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::error!(%error, "cannot watch a connection; it is closed"),
+            };
+            net::http::serve(stream, HEADER_TIMEOUT, stopping, |mut request| {
                 request.extensions_mut().insert(OpsPeer(peer));
                 let answer = router.clone().oneshot(request.map(Body::new));
                 async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     os::fd::OwnedFd,
     rc::Rc,
     thread,
@@ -23,7 +23,10 @@ use tokio::{
 };
 
 use super::{Inbox, Mailbox, acceptor::Place, inbox::Delivery};
-use crate::net::{ClientAddress, CloseCause, ConnectionId, Readiness, SocketSet, http};
+use crate::{
+    net::{ClientAddress, CloseCause, ConnectionId, OpenError, Readiness, SocketSet, http, open},
+    telemetry::{ClientLog, ShardCounters},
+};
 
 pub use crate::net::http::HttpSettings;
 
@@ -79,6 +82,8 @@ struct Inner<S: Service> {
     http_connections: Cell<usize>,
     /// Tells them to end after the answer that is due.
     stopping: watch::Sender<bool>,
+    /// Bounds the lines about clients' faults before there is a session.
+    client_log: RefCell<ClientLog>,
 }
 
 /// A handle on a shard for the tasks of its own thread.
@@ -107,6 +112,28 @@ impl<S: Service> Shard<S> {
         look(&self.0.service.borrow())
     }
 
+    fn count(&self, count: impl FnOnce(&ShardCounters)) {
+        count(self.0.service.borrow_mut().sockets().counters());
+    }
+
+    /// May a line about a fault of a client be written now?
+    pub fn admits_log_line(&self) -> bool {
+        let mut service = self.0.service.borrow_mut();
+        self.0.client_log.borrow_mut().admit(self.now_ms(), service.sockets().counters())
+    }
+
+    /// A connection ended before HTTP began.
+    fn refused(&self, client: IpAddr, error: &OpenError) {
+        self.count(|counters| {
+            if let Some(counter) = error.counter(counters) {
+                counter.add(1);
+            }
+        });
+        if self.admits_log_line() {
+            tracing::info!(%client, %error, "a connection ended before HTTP");
+        }
+    }
+
     /// Was a stop asked for, and is nothing open any more?
     fn is_drained(&self) -> bool {
         *self.0.stopping.borrow()
@@ -131,7 +158,7 @@ pub fn feed<S: Service>(service: &mut S, id: ConnectionId, mut early: Vec<u8>, n
 }
 
 /// How to make a shard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct ShardSpec {
     /// Its number, for the thread's name.
     pub number: usize,
@@ -170,7 +197,7 @@ pub fn spawn<S: Service>(
     let inbox = mailbox.inbox.clone();
     let (built, result) = std::sync::mpsc::channel();
     let thread = thread::Builder::new().name(format!("shard-{}", spec.number)).spawn(move || {
-        let (runtime, shard, watch) = match start(build) {
+        let (runtime, shard, watch) = match start(spec.http.max_log_lines_per_second, build) {
             Ok(started) => started,
             Err(error) => {
                 // The thread that waits for this is the one that called.
@@ -190,6 +217,7 @@ pub fn spawn<S: Service>(
 }
 
 fn start<S: Service>(
+    max_log_lines_per_second: u32,
     build: impl FnOnce() -> io::Result<S>,
 ) -> io::Result<(tokio::runtime::Runtime, Shard<S>, OwnedFd)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -202,6 +230,7 @@ fn start<S: Service>(
         sleeps_until_ms: Cell::new(u64::MAX),
         http_connections: Cell::new(0),
         stopping: watch::Sender::new(false),
+        client_log: RefCell::new(ClientLog::new(max_log_lines_per_second)),
     }));
     Ok((runtime, shard, watch))
 }
@@ -249,7 +278,7 @@ async fn drive<S: Service>(
         {
             scratch.deliveries.push(delivery);
         }
-        sort_out(&shard, &inbox, &mut scratch, http);
+        sort_out(&shard, &inbox, &mut scratch, &http);
         let sockets_were_ready = turn(&shard, &mut scratch);
         if let (Some(mut guard), false) = (ready, sockets_were_ready) {
             guard.clear_ready();
@@ -264,11 +293,11 @@ fn sort_out<S: Service>(
     shard: &Shard<S>,
     inbox: &Inbox<S::Message>,
     scratch: &mut Scratch<S::Message>,
-    http: HttpSettings,
+    http: &HttpSettings,
 ) {
     for delivery in scratch.deliveries.drain(..) {
         match delivery {
-            Delivery::Accepted(stream, peer, place) => serve_http(shard, stream, peer, place, http),
+            Delivery::Accepted(stream, peer, place) => serve_http(shard, stream, peer, place, http.clone()),
             Delivery::Message(message, bytes) => {
                 inbox.taken(bytes);
                 scratch.messages.push(message);
@@ -291,17 +320,42 @@ fn serve_http<S: Service>(
     shard.0.http_connections.update(|open| open + 1);
     let stopping = shard.0.stopping.subscribe();
     tokio::task::spawn_local(async move {
-        let respond = |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ClientAddress(peer.ip()));
-            S::respond(shard.clone(), request, peer)
-        };
-        if http::serve(stream, settings, stopping, respond).await {
-            shard.0.service.borrow_mut().sockets().counters().limit_http_header_timeout.add(1);
-        }
+        serve_connection(&shard, stream, peer, settings, stopping).await;
         drop(place);
         shard.0.http_connections.update(|open| open - 1);
         shard.0.wake.notify_one();
     });
+}
+
+async fn serve_connection<S: Service>(
+    shard: &Shard<S>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    settings: HttpSettings,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let HttpSettings { header_timeout, proxies, tls, .. } = settings;
+    let opened = tokio::select! {
+        opened = open(stream, peer.ip(), &proxies, tls.as_ref(), header_timeout) => opened,
+        // It has not asked for anything yet.
+        () = http::asked_to_stop(&mut stopping) => return,
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return shard.refused(peer.ip(), &error),
+    };
+    shard.count(|counters| {
+        counters.proxy_ok.add(u64::from(proxies.expects_header));
+        counters.tls_ok.add(u64::from(tls.is_some()));
+    });
+    let respond = |mut request: Request<Incoming>| {
+        let client = proxies.client(opened.peer, request.headers());
+        request.extensions_mut().insert(ClientAddress(client));
+        S::respond(shard.clone(), request, peer)
+    };
+    if http::serve(opened.stream, header_timeout, stopping, respond).await {
+        shard.count(|counters| counters.limit_http_header_timeout.add(1));
+    }
 }
 
 /// One turn: messages, ready sockets, timers, then the writes of all that came of it. True: sockets were ready, and

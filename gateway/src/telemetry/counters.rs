@@ -283,6 +283,22 @@ shard_counters! {
         limit_http_header_timeout "http_header_timeout_ms",
         limit_http_body_timeout "http_body_timeout_ms",
     }
+    Counter "broadgate_proxy_headers_total" "PROXY headers of balancers, by result." "result" {
+        proxy_ok "ok",
+        proxy_untrusted "untrusted",
+        proxy_malformed "malformed",
+        proxy_timeout "timeout",
+        proxy_closed "closed",
+    }
+    Counter "broadgate_tls_handshakes_total" "TLS handshakes of the public listener, by result." "result" {
+        tls_ok "ok",
+        tls_timeout "timeout",
+        tls_closed "closed",
+        tls_no_tls "no_tls",
+        tls_incompatible "incompatible",
+        tls_alert "refused_by_client",
+        tls_error "error",
+    }
     Counter "broadgate_log_lines_suppressed_total" "Log lines about clients' faults that were left out." "" {
         log_lines_suppressed "",
     }

@@ -8,7 +8,7 @@
 //! | subscribing | the plan | all of its rooms |
 //! | cutting | `Ready` | the cut, then the session |
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::sync::Arc;
 
 use broadgate_protocol::{
     engineio::{Heartbeat, HeartbeatRest, Packet, Transport},
@@ -29,7 +29,7 @@ use crate::{
         session::{Carrier, CloseReason},
     },
     limits::AddressGuard,
-    net::{ConnectionId, Enqueued},
+    net::{ConnectionId, Enqueued, PeerStream},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl<A: Application> Server<A> {
     pub(in crate::engineio) fn begin_visit(
         &mut self,
         owned_as: IdText,
-        socket: OwnedFd,
+        socket: PeerStream,
         early: Vec<u8>,
         address: AddressGuard,
         now_ms: u64,

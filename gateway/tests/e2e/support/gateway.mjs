@@ -21,18 +21,18 @@ const ENVIRONMENT = {
 
 /**
  * Starts a node and waits until it is ready. `redis` is what `startRedis` returned; without `config` (TOML text) it
- * runs in development mode; `port` and `opsPort` to come back where an earlier node was; `environment` for
- * what is to differ from other nodes of tests.
+ * runs in development mode; `port` and `opsPort` to come back where an earlier node was; `tls` is what
+ * `issueCertificate` returned; `environment` for what is to differ from other nodes of tests.
  */
-export async function startGateway(t, { redis, config, port, opsPort, environment = {} } = {}) {
+export async function startGateway(t, { redis, config, port, opsPort, tls, environment = {} } = {}) {
   port ??= await freePort();
   opsPort ??= await freePort();
   const args = ["serve", "--listen", `127.0.0.1:${port}`, "--ops-listen", `127.0.0.1:${opsPort}`];
   if (redis) args.push("--redis", redis.url);
   if (config !== undefined) args.push("--config", await writeConfig(t, config));
 
-  const child = new Process(await binary(), args, { env: { ...process.env, ...ENVIRONMENT, ...environment } });
-  const gateway = new Gateway(child, port, opsPort);
+  const child = new Process(await binary(), args, { env: { ...process.env, ...ENVIRONMENT, ...tls?.env, ...environment } });
+  const gateway = new Gateway(child, port, opsPort, tls && "https");
   atEnd(t, async () => {
     if (!child.exit) await gateway.stop();
     assert.doesNotMatch(child.output, /panicked/, "the node panicked");
@@ -73,11 +73,11 @@ async function writeConfig(t, text) {
 class Gateway {
   #child;
 
-  constructor(child, port, opsPort) {
+  constructor(child, port, opsPort, scheme = "http") {
     this.#child = child;
     this.port = port;
     this.opsPort = opsPort;
-    this.url = `http://127.0.0.1:${port}`;
+    this.url = `${scheme}://127.0.0.1:${port}`;
     this.opsUrl = `http://127.0.0.1:${opsPort}`;
   }
 
