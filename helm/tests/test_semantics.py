@@ -300,7 +300,7 @@ def keys_of_the_schema(schema: dict, prefix: str = "") -> set[str]:
 
 
 def test_the_schema_knows_each_key_of_the_node():
-    own = {"server.listen", "ops.listen", "adapter.kind", "adapter.redis.url"}
+    own = {"server.listen", "server.tls_cert_file", "server.tls_key_file", "ops.listen", "adapter.kind", "adapter.redis.url"}
     # What a Secret holds.
     own |= {f"adapter.redis.{prefix}{key}" for prefix in ("", "sentinel_") for key in ("password", "password_file")}
     own |= {f"ops.keys.{key}" for key in ("name", "key", "key_file", "scopes")}
