@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{baseline, message, plan::Endpoint};
+use crate::{attack::Abuse, baseline, message, plan::Endpoint};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +19,10 @@ Examples:
 
   Memory of 15,000 idle connections:
     broadgate-loadtest idle --spawn --connections 15000
+
+  What strangers can do to 1,000 clients that behave, one abuse after the other:
+    broadgate-loadtest attack
+    broadgate-loadtest attack --abuse ack-flood,slow-readers --seconds 20
 
   What no affinity costs: handshakes per second where each request goes to the next of three nodes:
     broadgate-loadtest handshakes --spawn
@@ -54,6 +58,8 @@ pub(crate) enum Command {
     Broadcast(BroadcastArgs),
     /// Connect by polling and upgrade at the nodes of a cluster, with and without affinity: rates, their ratio, CPU time
     Handshakes(HandshakesArgs),
+    /// Abuse a node in every way that strangers on the internet do, and see what that does to clients that behave
+    Attack(AttackArgs),
     /// The bare send() loop alone: what this host can do at most
     Baseline(BaselineArgs),
     /// Measure everything that Broadgate promises and print one table: target, measured, pass or miss
@@ -171,6 +177,27 @@ pub(crate) struct HandshakesArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AttackArgs {
+    #[command(flatten)]
+    pub(crate) spawned: SpawnArgs,
+    /// Clients that behave: members of one room that each get every message
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) members: u32,
+    /// Messages per second to that room
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rate: u32,
+    /// Length of each abuse, and of the calm before it
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// The abuses to try; all of them unless given
+    #[arg(long = "abuse", value_enum, value_delimiter = ',')]
+    pub(crate) abuses: Vec<Abuse>,
+    /// How many times the 99th percentile of the calm the latency may be
+    #[arg(long, default_value_t = 5.0, value_name = "TIMES", value_parser = times)]
+    pub(crate) max_p99_ratio: f64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BaselineArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
@@ -218,6 +245,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+fn times(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(times) if (1.0..=1e6).contains(&times) => Ok(times),
+        _ => Err("expected 1 or more".to_owned()),
+    }
+}
+
 /// Templates find the place of the sequence number by its zeros.
 fn room_name(text: &str) -> Result<String, String> {
     let mark = "0".repeat(message::SEQUENCE_DIGITS);
@@ -256,6 +290,9 @@ mod tests {
             ("handshakes", false),
             ("baseline --size 11", false),
             ("baseline --seconds nan", false),
+            ("attack --abuse ack-flood,slow-readers --members 50", true),
+            ("attack --abuse kindness", false),
+            ("attack --max-p99-ratio 0.5", false),
             ("suite", true),
             ("", false),
         ] {

@@ -1,6 +1,7 @@
 //! Load generator for Broadgate: raw epoll Socket.IO clients that cost little, and a bare `send()` loop to compare
 //! with. The program itself: arguments in, a report out.
 
+mod attack;
 mod baseline;
 mod cli;
 mod driver;
@@ -101,6 +102,7 @@ fn measure(session: &Session, command: &Command) -> anyhow::Result<Report> {
             };
             Report::Handshakes(scenario::run_handshakes(session, args, plan)?)
         }
+        Command::Attack(args) => Report::Attack(scenario::run_attack(session, args)?),
         Command::Suite(args) => {
             let round_time = Duration::from_secs_f64(args.seconds);
             Report::Suite(Box::new(scenario::run_suite(session, &args.spawned, args.rounds, round_time)?))

@@ -3,6 +3,7 @@
 mod connection;
 mod fleet;
 mod opening;
+mod pace;
 mod round;
 mod sequence;
 mod window;
@@ -11,5 +12,6 @@ pub(crate) use self::{
     connection::Script,
     fleet::{Faults, Fleet},
     opening::{OpeningPlan, open},
+    pace::{Pace, run_paced},
     round::{Load, Round, Until, run as run_round},
 };

@@ -1,5 +1,6 @@
 //! What was measured, as values, as JSON and as tables.
 
+mod attack;
 mod handshakes;
 mod host;
 mod series;
@@ -9,6 +10,7 @@ mod table;
 use serde::Serialize;
 
 pub(crate) use self::{
+    attack::{AbuseResult, AttackReport},
     handshakes::{HandshakeReport, HandshakeSeries},
     host::Host,
     series::Series,
@@ -77,6 +79,7 @@ pub(crate) enum Report {
     Broadcast(BroadcastReport),
     Baseline(BaselineReport),
     Handshakes(HandshakeReport),
+    Attack(AttackReport),
     Suite(Box<SuiteReport>),
 }
 
@@ -98,6 +101,7 @@ impl Report {
             Self::Broadcast(report) => report.faults.clone(),
             Self::Baseline(report) => report.faults.clone(),
             Self::Handshakes(report) => report.faults.clone(),
+            Self::Attack(report) => report.faults.clone(),
             Self::Suite(report) => report.faults(),
         }
     }
@@ -123,6 +127,7 @@ impl Report {
             Self::Broadcast(report) => report.markdown(),
             Self::Baseline(report) => report.markdown(),
             Self::Handshakes(report) => report.markdown(),
+            Self::Attack(report) => report.markdown(),
             Self::Suite(report) => report.markdown(),
         };
         format!("{}\n\n{body}", Host::this().line())

@@ -6,7 +6,7 @@ use crate::{
     interrupt::Interrupt,
     measure::ProcessMeter,
     plan::Endpoint,
-    spawn::{Cores, Node, Redis, TemporaryFolder, find_binary},
+    spawn::{Cores, Node, OPEN_RULES, Redis, TemporaryFolder, find_binary},
 };
 
 /// The nodes, and how to measure them.
@@ -43,7 +43,7 @@ impl Cluster {
         cores.enter_clients()?;
         let redis = Redis::start(folder.path(), interrupt)?;
         let nodes = (0..args.nodes)
-            .map(|_| Node::start(&binary, &cores, redis.address, &folder, interrupt))
+            .map(|_| Node::start(&binary, &cores, redis.address, OPEN_RULES, &folder, interrupt))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let meters = Meters {
             nodes: nodes.iter().map(|node| ProcessMeter::new(node.id())).collect::<Result<_, _>>()?,

@@ -1,5 +1,6 @@
 //! The tests that can be run: each takes a plan and a target, and gives a report.
 
+mod attack;
 mod baseline;
 mod broadcast;
 mod cluster;
@@ -9,6 +10,7 @@ mod suite;
 mod target;
 
 pub(crate) use self::{
+    attack::run as run_attack,
     baseline::{LoopPlan, run as run_baseline},
     broadcast::{BroadcastPlan, run as run_broadcast},
     handshakes::{HandshakePlan, run as run_handshakes},

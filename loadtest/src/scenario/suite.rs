@@ -7,7 +7,7 @@ use crate::{
     cli::{SpawnArgs, Via},
     driver::Until,
     report::SuiteReport,
-    spawn::Cores,
+    spawn::{Cores, OPEN_RULES},
 };
 
 const SIZE_BYTES: usize = 100;
@@ -25,14 +25,14 @@ pub(crate) fn run(
     let broadcast = |members, in_flight: &[usize], rounds| {
         session.progress.say(&format!("== broadcast to {members} members"));
         let shape = LoopPlan { members, size_bytes: SIZE_BYTES, until: Until::Elapsed(round_time), rounds };
-        let target = Target::spawn(binary, cores, &session.interrupt)?;
+        let target = Target::spawn(binary, cores, OPEN_RULES, &session.interrupt)?;
         let plan =
             BroadcastPlan { shape, room: "load".to_owned(), in_flight: in_flight.to_vec(), via: Via::Redis };
         run_broadcast(session, &target, &plan)
     };
     let idle = |connections, hold| {
         session.progress.say(&format!("== {connections} idle connections"));
-        let target = Target::spawn(binary, cores, &session.interrupt)?;
+        let target = Target::spawn(binary, cores, OPEN_RULES, &session.interrupt)?;
         run_idle(session, &target, &IdlePlan { connections, room: "idle".to_owned(), rate: 0, hold })
     };
     Ok(SuiteReport {

@@ -7,7 +7,7 @@ use crate::{
     interrupt::Interrupt,
     measure::ProcessMeter,
     plan::{self, Endpoint},
-    spawn::{Cores, Node, Redis, TemporaryFolder, find_binary},
+    spawn::{Cores, Node, OPEN_RULES, Redis, TemporaryFolder, find_binary},
 };
 
 /// A server, and how to reach, publish to and measure it.
@@ -34,7 +34,7 @@ impl Target {
     pub(crate) fn new(args: &TargetArgs, interrupt: &Interrupt) -> anyhow::Result<Self> {
         if args.spawn {
             let cores = Cores::with_server_on(args.spawned.server_core)?;
-            return Self::spawn(args.spawned.server_bin.as_deref(), cores, interrupt);
+            return Self::spawn(args.spawned.server_bin.as_deref(), cores, OPEN_RULES, interrupt);
         }
         let cores = match args.pid {
             Some(pid) => Cores::around(pid)?,
@@ -53,13 +53,18 @@ impl Target {
         })
     }
 
-    /// Starts `binary`, or the one that is found, with a Redis server.
-    pub(crate) fn spawn(binary: Option<&Path>, cores: Cores, interrupt: &Interrupt) -> anyhow::Result<Self> {
+    /// Starts `binary`, or the one that is found, with these rules and a Redis server.
+    pub(crate) fn spawn(
+        binary: Option<&Path>,
+        cores: Cores,
+        rules: &str,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
         let binary = find_binary(binary)?;
         let folder = TemporaryFolder::new()?;
         cores.enter_clients()?;
         let redis = Redis::start(folder.path(), interrupt)?;
-        let node = Node::start(&binary, &cores, redis.address, &folder, interrupt)?;
+        let node = Node::start(&binary, &cores, redis.address, rules, &folder, interrupt)?;
         Ok(Self {
             endpoint: Endpoint::local(node.port),
             redis: redis.address,

@@ -6,6 +6,6 @@ mod process;
 
 pub(crate) use self::{
     cores::Cores,
-    node::{Node, Redis, find_binary},
+    node::{Node, OPEN_RULES, Redis, find_binary},
     process::{RunningChild, TemporaryFolder},
 };

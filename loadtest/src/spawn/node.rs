@@ -56,7 +56,7 @@ impl Redis {
     }
 }
 
-/// A node with one shard, open to everyone, that fans out through Redis.
+/// A node with one shard that fans out through Redis.
 #[derive(Debug)]
 pub(crate) struct Node {
     child: RunningChild,
@@ -65,18 +65,20 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts `binary` on the server's cores and waits until it is ready.
+    /// Starts `binary` on the server's cores and waits until it is ready. `rules`: the end of its config file, such as
+    /// [`OPEN_RULES`].
     pub(crate) fn start(
         binary: &Path,
         cores: &Cores,
         redis: SocketAddr,
+        rules: &str,
         folder: &TemporaryFolder,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let config = folder.path().join(format!("broadgate-{port}.toml"));
-        fs::write(&config, config_text(port, ops, redis))?;
+        fs::write(&config, config_text(port, ops, redis, rules))?;
         let log = folder.path().join(format!("broadgate-{port}.log"));
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(&config);
@@ -95,7 +97,19 @@ impl Node {
     }
 }
 
-fn config_text(port: u16, ops: SocketAddr, redis: SocketAddr) -> String {
+/// Everyone may do everything, and as much as they like: the load is the point.
+pub(crate) const OPEN_RULES: &str = r#"[limits]
+max_messages_per_second = 0
+max_received_bytes_per_second = 0
+
+[[rooms]]
+namespace = "/"
+match = "*"
+join = "anyone"
+publish = "anyone"
+"#;
+
+fn config_text(port: u16, ops: SocketAddr, redis: SocketAddr, rules: &str) -> String {
     format!(
         r#"[server]
 listen = "127.0.0.1:{port}"
@@ -113,17 +127,7 @@ kind = "redis"
 [adapter.redis]
 url = "redis://{redis}/"
 
-# The load is the point.
-[limits]
-max_messages_per_second = 0
-max_received_bytes_per_second = 0
-
-[[rooms]]
-namespace = "/"
-match = "*"
-join = "anyone"
-publish = "anyone"
-"#
+{rules}"#
     )
 }
 
@@ -185,11 +189,14 @@ mod tests {
 
     #[test]
     fn the_node_is_told_its_addresses() {
-        let config =
-            config_text(8080, SocketAddr::from(([127, 0, 0, 1], 81)), SocketAddr::from(([127, 0, 0, 1], 63)));
-        for line in
-            ["listen = \"127.0.0.1:8080\"", "listen = \"127.0.0.1:81\"", "url = \"redis://127.0.0.1:63/\""]
-        {
+        let [ops, redis] = [81, 63].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let config = config_text(8080, ops, redis, OPEN_RULES);
+        for line in [
+            "listen = \"127.0.0.1:8080\"",
+            "listen = \"127.0.0.1:81\"",
+            "url = \"redis://127.0.0.1:63/\"",
+            "match = \"*\"",
+        ] {
             assert!(config.contains(line), "{config}");
         }
     }
