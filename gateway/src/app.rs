@@ -48,7 +48,8 @@ const LISTEN_BACKLOG: u32 = 4096;
 const LAST_CLIENTS_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is kept of the time for shutting down after a drain.
 const SHUTDOWN_TIME: Duration = Duration::from_millis(500);
-/// How long the adapter may take to send what waits, after the clients are gone.
+/// How long the adapter may take to send what waits, after the clients are gone: a part of `server.shutdown_timeout_ms`,
+/// a tenth of it at most.
 const ENGINE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Descriptors that are not clients': listeners, epoll sets, links to Redis, files, and up to 256 of operators.
 const RESERVED_DESCRIPTORS: usize = 320;
@@ -112,7 +113,9 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
         () = stop.received() => {}
         () = first_to_end(&threads) => anyhow::bail!("a shard ended by itself; the node can't go on without it"),
     }
-    let deadline = node.drain.begin(settings.server.shutdown_timeout);
+    // Clients that do not go must not take the adapter's time, too.
+    let engine_timeout = ENGINE_SHUTDOWN_TIMEOUT.min(settings.server.shutdown_timeout / 10);
+    let deadline = node.drain.begin(settings.server.shutdown_timeout.saturating_sub(engine_timeout));
     tokio::select! {
         () = drain(&node, &threads, deadline) => {}
         () = stop.received() => tracing::info!("told to stop again: the rest is closed at once"),
@@ -123,7 +126,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
         () = stop.received() => false,
     };
     // Also where a client held up the rest: what clients published is still to go out.
-    let published = tokio::time::timeout(ENGINE_SHUTDOWN_TIMEOUT, node.engine.shutdown()).await.is_ok();
+    let published = tokio::time::timeout(engine_timeout, node.engine.shutdown()).await.is_ok();
     ops_server.abort();
     key_refresh.abort();
     user_counts.abort();
@@ -211,6 +214,12 @@ fn start_engine(
             Ok(RedisEngine::start(config, sink).context("the adapter (adapter.redis)")?)
         }
     }
+}
+
+/// What a node would connect to Redis with, under a name that no node has.
+pub(crate) fn redis_config_for_doctor(settings: &Settings, redis: &RedisSettings) -> io::Result<RedisConfig> {
+    let node = NodeId::random().map_err(io::Error::other)?;
+    Ok(redis_config(settings, redis, node))
 }
 
 fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> RedisConfig {

@@ -33,7 +33,8 @@ impl From<LinkError> for SetError {
 impl From<SetError> for PublishError {
     fn from(error: SetError) -> Self {
         match error {
-            SetError::Link(LinkError::Failed(_)) => Self::LinkDown,
+            // Redis may have it: the link broke before the answer came.
+            SetError::Link(LinkError::Failed(_)) => Self::Refused("the link was lost on the way".to_owned()),
             SetError::Link(LinkError::Timeout) => Self::Refused("no answer in time".to_owned()),
             SetError::Refused(error) => Self::Refused(error),
         }

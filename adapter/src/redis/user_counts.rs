@@ -130,7 +130,8 @@ impl UserCounts {
         };
         let mut unknown = Vec::new();
         for (count, (key, _)) in batch.into_iter().zip(texts) {
-            let written = replies.by_ref().take(2).find_map(refusal);
+            // Both are taken, whatever the first says: the next ones are of others.
+            let written = replies.by_ref().take(2).filter_map(refusal).reduce(|first, _| first);
             if let Some(error) = &written {
                 self.key_access.denies(error);
             }

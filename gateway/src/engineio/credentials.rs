@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn where_a_token_is_found() {
-        let table: &[(&[(&str, &str)], &str, Option<&str>)] = &[
+        type Case = (&'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
+        let table: &[Case] = &[
             (&[], "/", None),
             (&[("authorization", "Bearer a.b.c")], "/", Some("a.b.c")),
             (&[("Authorization", "bearer  a.b.c ")], "/", Some("a.b.c")),

@@ -134,8 +134,14 @@ impl Hub {
     ) {
         let Some(client) = self.directory.client_mut(session.index) else { return };
         let identity = identity_of(client, io);
-        let ((Some(text), _) | (None, Some(Credential::Token(text)))) = (&token, &identity.handshake) else {
-            return;
+        let text = match (&token, &identity.handshake) {
+            (Some(text), _) | (None, Some(Credential::Token(text))) => text,
+            // The CONNECT of another namespace waited for the same keys, and its look at the token was the first.
+            (None, Some(Credential::Granted(grant))) => {
+                let grant = Rc::clone(grant);
+                return self.admit(io, session, namespace, grant, now_ms);
+            }
+            (None, None) => return,
         };
         match self.spec.authenticator.verify(text, unix_time_ms() / 1000) {
             Verdict::Granted(grant) => {
@@ -279,6 +285,13 @@ impl Hub {
         }
         if let Some(identity) = &mut client.identity {
             identity.connect_deadline_ms = None;
+            // The CONNECT brought a token of its own, and nobody waits for this one: it would count for ever.
+            if identity.pending.is_empty()
+                && let Some(unused) =
+                    identity.handshake.take_if(|token| matches!(token, Credential::Token(_)))
+            {
+                io.counters().inbound_buffer_bytes.sub(unused.waiting_bytes() as u64);
+            }
         }
         self.set_deadline(io, session, now_ms);
         io.set_pending(session, false);

@@ -112,6 +112,11 @@ impl Pending {
             Stage::Keys { token: None } | Stage::Place { .. } | Stage::Rooms { .. } => 0,
         }
     }
+
+    /// Does it wait for a place of this user?
+    pub(super) fn is_for_place(&self, user: &str) -> bool {
+        matches!(&self.stage, Stage::Place { grant } if *grant.user == *user)
+    }
 }
 
 impl Identity {
@@ -209,7 +214,8 @@ mod tests {
             stage: Stage::Keys { token: None },
             deadline_ms,
         };
-        let table: [(Option<u64>, Option<u64>, &[(Option<u64>, bool)], Option<u64>); 8] = [
+        type Case = (Option<u64>, Option<u64>, &'static [(Option<u64>, bool)], Option<u64>);
+        let table: [Case; 8] = [
             (None, None, &[], None),
             (Some(7), None, &[], Some(7)),
             (Some(7), Some(5), &[], Some(5)),

@@ -9,10 +9,11 @@ use super::{
     HubMessage,
     identity::{Credential, Identity, SocketGrant},
     moving::MovedSocket,
-    shard_hub::Hub,
+    shard_hub::{Hub, unix_time_ms},
 };
 use crate::{
     auth::Grant,
+    config::Authentication,
     engineio::{BadState, EngineIo, EngineMessage, SessionId},
 };
 
@@ -51,6 +52,17 @@ impl Hub {
         })
     }
 
+    /// A node with other settings, or of a version without tokens, lets clients in whom this one does not.
+    pub(super) fn check_tokens(&self, sockets: &[MovedSocket]) -> Result<(), BadState> {
+        let needs_token = |name: &str| {
+            let mut namespaces = self.spec.namespaces.iter();
+            let namespace = namespaces.find(|namespace| namespace.name == name);
+            namespace.is_some_and(|namespace| namespace.authentication == Authentication::Required)
+        };
+        let lacks_token = |socket: &MovedSocket| socket.grant.is_none() && needs_token(&socket.namespace);
+        if sockets.iter().any(lacks_token) { Err(BadState) } else { Ok(()) }
+    }
+
     /// The opposite. A handshake that is longer than it may be here, or has no room, ends the session.
     pub(super) fn import_identity(
         &mut self,
@@ -78,11 +90,15 @@ impl Hub {
             return Ok(());
         }
         self.place_moved(&mut grants);
+        let now_s = unix_time_ms() / 1000;
+        let are_revoked = grants.iter().any(|one| self.spec.revocations.is_revoked(&one.grant, now_s));
         io.counters().inbound_buffer_bytes.add(bytes as u64);
         let client = self.directory.client_mut(session.index).ok_or(BadState)?;
         client.identity = Some(Box::new(Identity { handshake, grants, ..Identity::default() }));
-        // What was revoked while it was on its way.
-        self.inbox().send(EngineMessage::Application(HubMessage::Revoked));
+        // While it was on its way. All clients are looked at then, which is too much for each that comes.
+        if are_revoked {
+            self.inbox().send(EngineMessage::Application(HubMessage::Revoked));
+        }
         Ok(())
     }
 

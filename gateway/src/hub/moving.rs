@@ -255,6 +255,7 @@ impl Hub {
     ) -> Result<(), BadState> {
         let MovedClient { session: was, sockets, acks, assembling, handshake } = decode_state(state)?;
         self.check_bounds(&sockets)?;
+        self.check_tokens(&sockets)?;
         let place = self.moving.iter().position(|moving| moving.session == session).ok_or(BadState)?;
         let Arrival { planned, changed } = self.moving.swap_remove(place).arrival.ok_or(BadState)?;
         let before = self.gauges();

@@ -38,13 +38,16 @@ impl Hub {
         if let Some(place) = self.place_of(session, &grant.user) {
             return self.has_place(io, session, namespace, grant, Some(place), now_ms);
         }
+        // One connection takes one place: its other socket has asked for it already.
+        if self.waits_for_place(session, &grant.user) {
+            self.let_wait_for_place(io, session, namespace, grant, now_ms);
+            return;
+        }
         let mut admission = self.spec.users.admit(&grant.user);
         if let Some(admitted) = (&mut admission).now_or_never() {
             return self.placed(io, session, namespace, grant, admitted, now_ms);
         }
-        let (number, deadline_ms) = (self.next_number(), now_ms + self.spec.subscribe_timeout_ms);
-        let (purpose, stage) = (Purpose::Connect, Stage::Place { grant });
-        self.let_wait(io, session, Pending { namespace, number, purpose, stage, deadline_ms }, now_ms);
+        let number = self.let_wait_for_place(io, session, namespace, grant, now_ms);
         let inbox = self.inbox();
         tokio::task::spawn_local(async move {
             let admitted = admission.await;
@@ -54,12 +57,42 @@ impl Hub {
         });
     }
 
+    fn let_wait_for_place(
+        &mut self,
+        io: &mut EngineIo,
+        session: SessionId,
+        namespace: NamespaceId,
+        grant: Rc<Grant>,
+        now_ms: u64,
+    ) -> u32 {
+        let (number, deadline_ms) = (self.next_number(), now_ms + self.spec.subscribe_timeout_ms);
+        let (purpose, stage) = (Purpose::Connect, Stage::Place { grant });
+        self.let_wait(io, session, Pending { namespace, number, purpose, stage, deadline_ms }, now_ms);
+        number
+    }
+
+    fn waits_for_place(&self, session: SessionId, user: &str) -> bool {
+        let client = self.directory.client(session.index);
+        client.is_some_and(|client| client.pending().iter().any(|pending| pending.is_for_place(user)))
+    }
+
     pub(super) fn on_place_done(&mut self, io: &mut EngineIo, done: PlaceDone, now_ms: u64) {
         let is_waiting =
             |pending: &Pending| pending.number == done.number && matches!(pending.stage, Stage::Place { .. });
         let Some(pending) = self.take_pending(done.session, is_waiting) else { return };
         let Pending { namespace, stage: Stage::Place { grant }, .. } = pending else { return };
+        let user = grant.user.clone();
         self.placed(io, done.session, namespace, grant, done.admitted, now_ms);
+        // Out of the list before the first of them goes on: it may have to wait again.
+        let mut sharing = Vec::new();
+        while let Some(pending) = self.take_pending(done.session, |pending| pending.is_for_place(&user)) {
+            sharing.push(pending);
+        }
+        for pending in sharing {
+            if let Pending { namespace, stage: Stage::Place { grant }, .. } = pending {
+                self.take_place(io, done.session, namespace, grant, now_ms);
+            }
+        }
         self.set_deadline(io, done.session, now_ms);
     }
 

@@ -62,17 +62,21 @@ impl MemoryWatermark {
         }
     }
 
-    /// Looks at the memory of the process again and again. Ends at once where there is no bound, or no way to look.
+    /// Looks at the memory of the process again and again. Ends at once where there is no bound. A look that fails changes
+    /// nothing: without descriptors, none can be taken for a while.
     pub async fn watch(&self) {
         if self.max_bytes == 0 {
             return;
         }
+        let mut is_told = false;
         loop {
             match resident_bytes() {
                 Ok(bytes) => self.observe(bytes),
-                Err(error) => {
-                    return tracing::warn!(%error, "cannot read the memory in use; limits.max_memory_bytes is off");
+                Err(error) if !is_told => {
+                    is_told = true;
+                    tracing::warn!(%error, "cannot read the memory in use; limits.max_memory_bytes waits for it");
                 }
+                Err(_) => {}
             }
             tokio::time::sleep(INTERVAL).await;
         }

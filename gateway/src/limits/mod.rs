@@ -69,6 +69,14 @@ pub struct AddressGuard {
 }
 
 impl AddressGuard {
+    /// A connection from another address, counted where this one is.
+    ///
+    /// # Errors
+    /// As of [`Admission::connection`].
+    pub fn connection_of(&self, client: IpAddr) -> Result<Self, AddressRefusal> {
+        self.admission.connection(client)
+    }
+
     /// Hands the duty to say that it is gone over to whoever takes the key: [`Admission::session_closed`].
     pub fn into_key(mut self) -> Option<AddressKey> {
         self.key.take()

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, header::HeaderValue};
 use tokio::{io::AsyncReadExt, time::timeout};
 use tokio_rustls::{rustls, server::TlsStream};
 
@@ -18,7 +18,10 @@ use super::{
     tls::ListenerTls,
     write_deadline::WriteDeadline,
 };
-use crate::telemetry::{Counter, ShardCounters};
+use crate::{
+    limits::AddressRefusal,
+    telemetry::{Counter, ShardCounters},
+};
 
 /// How long a PROXY header may take: whoever puts it there is near, and sends it at once.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +38,7 @@ pub struct Proxies {
 impl Proxies {
     /// Whose request it is that came on a connection of `peer`.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let forwarded = headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes());
+        let forwarded = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
         forwarded_client(peer, forwarded, &self.trusted)
     }
 
@@ -72,6 +75,9 @@ pub(crate) enum OpenError {
     ProxyTimeout,
     #[error("PROXY header: the connection ended before it came")]
     ProxyClosed,
+    /// Counted where connections are.
+    #[error("PROXY header: the client has as many connections as it may")]
+    ProxyLimited,
     #[error("TLS handshake: it took too long")]
     TlsTimeout,
     #[error("TLS handshake: the connection ended before it was done")]
@@ -84,7 +90,7 @@ impl OpenError {
     /// What counts it.
     pub(crate) fn counter<'c>(&self, counters: &'c ShardCounters) -> Option<&'c Counter> {
         Some(match self {
-            Self::Unwatched(_) => return None,
+            Self::Unwatched(_) | Self::ProxyLimited => return None,
             Self::ProxyUntrusted => &counters.proxy_untrusted,
             Self::ProxyMalformed => &counters.proxy_malformed,
             Self::ProxyTimeout => &counters.proxy_timeout,
@@ -99,13 +105,14 @@ impl OpenError {
     }
 }
 
-/// Does what comes before HTTP.
+/// Does what comes before HTTP. `admit` is told of the client that a PROXY header names, before TLS costs anything.
 pub(crate) async fn open(
     stream: TcpStream,
     peer: IpAddr,
     proxies: &Proxies,
     tls: Option<&Arc<ListenerTls>>,
     handshake_timeout: Duration,
+    admit: impl FnOnce(IpAddr) -> Result<(), AddressRefusal>,
 ) -> Result<Opened, OpenError> {
     let mut stream = tokio::net::TcpStream::from_std(stream).map_err(OpenError::Unwatched)?;
     let mut peer = peer.to_canonical();
@@ -117,12 +124,13 @@ pub(crate) async fn open(
         // A proxy that speaks for itself is who it is.
         if let Some(source) = source.await.map_err(|_| OpenError::ProxyTimeout)?? {
             peer = source.to_canonical();
+            admit(peer).map_err(|_| OpenError::ProxyLimited)?;
         }
     }
     let stream = WriteDeadline::new(stream, handshake_timeout);
     let Some(tls) = tls else { return Ok(Opened { stream: HttpStream::Plain(stream), peer }) };
     let handshake = Box::pin(timeout(handshake_timeout, tls.acceptor().accept(stream)));
-    let stream = handshake.await.map_err(|_| OpenError::TlsTimeout)?.map_err(tls_error)?;
+    let stream = handshake.await.map_err(|_| OpenError::TlsTimeout)?.map_err(|error| tls_error(&error))?;
     Ok(Opened { stream: HttpStream::Tls(Box::new(stream)), peer })
 }
 
@@ -147,7 +155,7 @@ async fn read_proxy_header(stream: &mut tokio::net::TcpStream) -> Result<Option<
     }
 }
 
-fn tls_error(error: io::Error) -> OpenError {
+fn tls_error(error: &io::Error) -> OpenError {
     match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
         Some(error) => OpenError::Tls(error.clone()),
         None if error.kind() == io::ErrorKind::TimedOut => OpenError::TlsTimeout,

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 use super::{Inbox, inbox::Delivery};
-use crate::limits::{AddressGuard, Admission};
+use crate::limits::{AddressGuard, AddressRefusal, Admission};
 
 /// How long accepting rests where there is no room.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -37,7 +38,15 @@ pub struct Places {
 /// What an HTTP connection holds for as long as it is one.
 pub(super) struct Place {
     _http: OwnedSemaphorePermit,
-    _address: AddressGuard,
+    address: AddressGuard,
+}
+
+impl Place {
+    /// Counts the connection for the client that a PROXY header names: the balancer's were not counted.
+    pub(super) fn count_for(&mut self, client: IpAddr) -> Result<(), AddressRefusal> {
+        self.address = self.address.connection_of(client)?;
+        Ok(())
+    }
 }
 
 impl Places {
@@ -101,7 +110,7 @@ pub async fn accept<M: Send + 'static>(
                 // Counted where it is refused; the connection is closed.
                 let Ok(address) = places.admission.connection(peer.ip()) else { continue };
                 let Ok(http) = Arc::clone(&places.http).try_acquire_owned() else { continue };
-                let place = Place { _http: http, _address: address };
+                let place = Place { _http: http, address };
                 // Only latency depends on it.
                 let _slower = stream.set_nodelay(true);
                 turn = turn.wrapping_add(1);

@@ -313,14 +313,14 @@ fn serve_http<S: Service>(
     shard: &Shard<S>,
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    mut place: Place,
     settings: HttpSettings,
 ) {
     let shard = shard.clone();
     shard.0.http_connections.update(|open| open + 1);
     let stopping = shard.0.stopping.subscribe();
     tokio::task::spawn_local(async move {
-        serve_connection(&shard, stream, peer, settings, stopping).await;
+        serve_connection(&shard, stream, peer, &mut place, settings, stopping).await;
         drop(place);
         shard.0.http_connections.update(|open| open - 1);
         shard.0.wake.notify_one();
@@ -331,12 +331,14 @@ async fn serve_connection<S: Service>(
     shard: &Shard<S>,
     stream: TcpStream,
     peer: SocketAddr,
+    place: &mut Place,
     settings: HttpSettings,
     mut stopping: watch::Receiver<bool>,
 ) {
     let HttpSettings { header_timeout, proxies, tls, .. } = settings;
+    let admit = |client| place.count_for(client);
     let opened = tokio::select! {
-        opened = open(stream, peer.ip(), &proxies, tls.as_ref(), header_timeout) => opened,
+        opened = open(stream, peer.ip(), &proxies, tls.as_ref(), header_timeout, admit) => opened,
         // It has not asked for anything yet.
         () = http::asked_to_stop(&mut stopping) => return,
     };

@@ -64,6 +64,6 @@ proptest! {
 
     #[test]
     fn whatever_a_client_writes(values in proptest::collection::vec("[ -~]{0,40}", 0..5)) {
-        check_hops(&values.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
+        check_hops(&values.iter().map(String::as_bytes).collect::<Vec<_>>());
     }
 }

@@ -76,7 +76,8 @@ fn the_handshake_may_bring_the_token() {
     let (bearer, bad_bearer) = (format!("Bearer {good}"), format!("Bearer {bad}"));
     let (cookie, bad_cookie) = (format!("a=1; session={good}"), format!("session={bad}"));
     let (query, bad_query) = (format!("&token={good}"), format!("&token={bad}"));
-    let table: &[(&str, &[(&str, &str)], Option<&str>, bool)] = &[
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a str>, bool);
+    let table: &[Case<'_>] = &[
         ("", &[("Authorization", &bearer)], None, true),
         ("", &[("Cookie", &cookie)], None, true),
         (&query, &[], None, true),

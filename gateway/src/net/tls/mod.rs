@@ -103,7 +103,6 @@ impl ListenerTls {
             let Ok((fingerprint, outcome)) = look else { continue };
             seen = fingerprint;
             match outcome {
-                Look::Nothing => {}
                 Look::Same => told = None,
                 Look::Used => {
                     told = None;
@@ -115,7 +114,7 @@ impl ListenerTls {
                     tracing::error!(%error, "the new certificate can't be used; the old one stays");
                     told = Some(error);
                 }
-                Look::Unusable(_) => {}
+                Look::Nothing | Look::Unusable(_) => {}
             }
         }
     }
