@@ -5,6 +5,7 @@ pub mod auth;
 mod cluster;
 pub mod config;
 mod demo;
+pub mod doctor;
 pub mod engineio;
 pub mod hub;
 pub mod limits;

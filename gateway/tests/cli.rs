@@ -75,9 +75,16 @@ fn version_and_help() {
     assert_eq!((code, &*stdout), (0, concat!("broadgate ", env!("CARGO_PKG_VERSION"), "\n")));
     let (code, stdout, _) = run(&["--help"]);
     assert_eq!(code, 0);
-    for word in
-        ["serve", "check-config", "print-config", "publish", "healthcheck", "Examples:", "Exit codes:"]
-    {
+    for word in [
+        "serve",
+        "check-config",
+        "print-config",
+        "doctor",
+        "publish",
+        "healthcheck",
+        "Examples:",
+        "Exit codes:",
+    ] {
         assert!(stdout.contains(word), "{word} in {stdout}");
     }
 }
@@ -357,4 +364,59 @@ fn token_verify_says_what_is_wrong_with_a_token() {
         assert!(expected.iter().all(|part| stderr.contains(part)), "{payload}: {stderr}");
         assert!(!stderr.contains("a secret of"), "{stderr}");
     }
+}
+
+#[test]
+fn the_doctor_finds_a_healthy_redis_healthy() {
+    let redis = Redis::start();
+    drop(redis.connect());
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let (code, stdout, stderr) =
+        run(&["doctor", "--redis", &url, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+    assert_eq!((code, &*stderr), (0, ""), "{stdout}");
+    for line in
+        ["server.listen 127.0.0.1:0 is free", "master, user default", "a message to itself ", "clock is "]
+    {
+        assert!(stdout.contains(line), "{line} in {stdout}");
+    }
+    assert!(!stdout.contains("FAULT"), "{stdout}");
+    // The default of Redis is small for a gateway.
+    assert!(stdout.contains("-> CONFIG SET client-output-buffer-limit"), "{stdout}");
+}
+
+#[test]
+fn the_doctor_names_what_an_acl_refuses() {
+    let redis = Redis::start();
+    let mut admin = redis.connect();
+    let user = "ACL SETUSER gateway on >tops3cret resetchannels &socket.io#* -@all +ping +subscribe +hello +publish\r\n";
+    admin.write_all(user.as_bytes()).unwrap();
+    let mut answer = [0; 5];
+    admin.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+    let mut command = broadgate(&["doctor", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+    let url = format!("redis://gateway:tops3cret@127.0.0.1:{}", redis.port);
+    command.env("BROADGATE__ADAPTER__REDIS__URL", url);
+    let (code, stdout, stderr) = finish(command.output().unwrap());
+    assert_eq!(code, 1, "{stdout}{stderr}");
+    for line in ["FAULT   PSUBSCRIBE socket.io#/#broadgate-doctor-", "FAULT   SUBSCRIBE socket.io-broadgate#"]
+    {
+        assert!(stdout.contains(line), "{line} in {stdout}");
+    }
+    assert!(
+        stdout.contains("NOPERM") && stdout.contains("-> give the user what README.md lists"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("tops3cret") && !stderr.contains("tops3cret"));
+}
+
+#[test]
+fn the_doctor_fails_where_redis_is_away_or_a_port_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let nobody = unused().replace("http://", "redis://");
+    let (code, stdout, _) =
+        run(&["doctor", "--redis", &nobody, "--listen", &address, "--ops-listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains(&format!("server.listen {address} can't be listened on")), "{stdout}");
+    assert!(stdout.contains("FAULT   can't be used: "), "{stdout}");
 }

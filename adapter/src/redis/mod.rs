@@ -14,6 +14,7 @@ mod connector;
 mod driver;
 mod endpoint;
 mod exchange;
+pub mod inspect;
 mod key_access;
 mod link_log;
 mod log_bound;

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and the commands that are not the node itself.
 
 mod config;
+mod doctor;
 mod healthcheck;
 mod http;
 mod logging;
@@ -33,6 +34,7 @@ Examples:
   broadgate serve --config broadgate.toml       production: only what the file allows
   broadgate check-config --config broadgate.toml
   broadgate token verify --config broadgate.toml < token
+  broadgate doctor --config broadgate.toml      is Redis, the host and everything else ready for it?
   broadgate publish --room news headline '{\"title\":\"hi\"}'
 
 Configuration, each layer over the one before: defaults, the file, environment variables such as
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     PrintConfig(PrintConfigArgs),
     /// Publish one event to rooms, through Redis or through a node
     Publish(PublishArgs),
+    /// Look at everything a node would meet (configuration, ports, limits of the host, Redis) and say what to change
+    Doctor(ServeArgs),
     /// Ask a node whether it is ready: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),
     /// Look at a token (JWT)
@@ -124,6 +128,7 @@ pub(crate) fn run(command: &Command, serve: impl FnOnce(&ServeArgs) -> ExitCode)
         Command::Serve(args) => serve(args),
         Command::CheckConfig(args) => config::check(args),
         Command::PrintConfig(args) => config::print(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Publish(args) => outcome(publish::publish(args)),
         Command::Healthcheck(args) => outcome(healthcheck::healthcheck(args)),
         Command::Token(TokenArgs { command: TokenCommand::Verify(args) }) => match load_or_report(args) {
