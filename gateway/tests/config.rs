@@ -4,8 +4,8 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate::config::{
-    Access, AdapterSettings, Flags, LogFormat, OpsScope, Secret, Settings, Sources, load, read_key_file,
-    reference, render,
+    Access, AdapterSettings, Authentication, Flags, LogFormat, OpsScope, OpsScopes, RoomRule, Secret,
+    Settings, Sources, load, read_key_file, reference, render,
 };
 
 /// A directory of this test binary, with a file of the given content.
@@ -633,6 +633,23 @@ fn the_examples_load() {
             .unwrap_or_else(|e| panic!("{e}"));
         assert!(!settings.rooms.is_empty(), "{name}");
     }
+}
+
+/// The one for the internet reads its secrets from files.
+#[test]
+fn the_example_for_the_internet_loads_and_opens_nothing() {
+    let mut text = fs::read_to_string(example("internet.toml")).unwrap();
+    for name in ["backend-key", "operators-key", "redis-password"] {
+        let secret = file(name, &format!("a secret of {name}").replace(' ', "-"));
+        let path = format!("/run/secrets/{name}");
+        assert!(text.contains(&path), "{path}");
+        text = text.replace(&path, secret.to_str().unwrap());
+    }
+    let settings = load(&from_toml("internet.toml", &text)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(settings.namespaces.iter().all(|namespace| namespace.authentication == Authentication::Required));
+    let is_open = |rule: &RoomRule| rule.join == Access::Anyone || rule.publish == Access::Anyone;
+    assert!(!settings.rooms.iter().any(is_open));
+    assert_eq!(settings.ops.anonymous, OpsScopes::default());
 }
 
 /// README.md says of each bound what its default is, and what happens beyond it.
