@@ -461,7 +461,12 @@ async fn what_the_server_refuses_is_told_and_the_rest_of_the_batch_is_not_mixed_
     let server = cluster.server.as_ref().expect("it is a cluster over Redis");
     // May not publish to C.
     let channels = ["&socket.io#*", "&socket.io#/#nodeL*", "&socket.io-re*"];
-    let nodes = ["&socket.io-broadgate#", "&socket.io-broadgate#nodeL#", "&socket.io-broadgate#nodeB#"];
+    let nodes = [
+        "&socket.io-broadgate#",
+        "&socket.io-broadgate#revocations#",
+        "&socket.io-broadgate#nodeL#",
+        "&socket.io-broadgate#nodeB#",
+    ];
     let rules =
         ["ACL", "SETUSER", "limited", "on", ">secret", "+@all", channels[0], channels[1], channels[2]];
     let _: () = server.command(&[&rules[..], &nodes].concat()).await;
