@@ -40,7 +40,10 @@ async function assertAlive(session, ...nodes) {
 }
 
 test("polling", async (t) => {
-  const { owner, other, third } = await startNodes(t, "max_payload_bytes = 300000");
+  const { owner, other, third } = await startNodes(
+    t,
+    'max_payload_bytes = 300000\nallowed_origins = ["http://app.test"]',
+  );
   const nodes = [owner, other, third];
   const watch = async (room) => {
     const watcher = await openPolling(owner);
