@@ -400,6 +400,10 @@ impl SocketSet {
                 Err(_) => return false,
             }
         }
+        // Nearly always there is nothing more to do, and this is the way of every message.
+        if !connection.blocked && connection.phase != Phase::Closing {
+            return true;
+        }
         self.flushed(id)
     }
 

@@ -37,8 +37,9 @@ pub struct Places {
 
 /// What an HTTP connection holds for as long as it is one.
 pub(super) struct Place {
-    _http: OwnedSemaphorePermit,
+    // Given back first: whoever sees that the place is free may have it.
     address: AddressGuard,
+    _http: OwnedSemaphorePermit,
 }
 
 impl Place {
@@ -110,7 +111,7 @@ pub async fn accept<M: Send + 'static>(
                 // Counted where it is refused; the connection is closed.
                 let Ok(address) = places.admission.connection(peer.ip()) else { continue };
                 let Ok(http) = Arc::clone(&places.http).try_acquire_owned() else { continue };
-                let place = Place { _http: http, address };
+                let place = Place { address, _http: http };
                 // Only latency depends on it.
                 let _slower = stream.set_nodelay(true);
                 turn = turn.wrapping_add(1);

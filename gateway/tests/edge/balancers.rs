@@ -20,13 +20,17 @@ fn behind_proxies(more: &str) -> Server {
     node(&format!("[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n{more}\n{ONE_EACH}"))
 }
 
-/// Opens a session on a connection that began with `header`.
+/// Opens a session on a connection that began with `header`, and waits until the node has seen the connection's end: it
+/// counts for its client, too.
 fn open_behind(server: &Server, header: &[u8], forwarded: &[&str]) -> Response {
     let mut connection = Connection::open(server.address);
     connection.write(header);
     let headers: Vec<_> = forwarded.iter().map(|value| ("X-Forwarded-For", *value)).collect();
     connection.send("GET", POLLING, &headers, b"");
-    connection.receive().expect("an answer")
+    let response = connection.receive().expect("an answer");
+    drop(connection);
+    eventually("its place is free again", || metric(server, "broadgate_http_connections") == 0);
+    response
 }
 
 fn open(server: &Server, forwarded: &[&str]) -> u16 {
