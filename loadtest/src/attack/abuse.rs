@@ -60,7 +60,9 @@ impl Abuse {
                 "broadgate_handshake_rejected_total{reason=\"pending\"}",
                 "broadgate_handshake_rejected_total{reason=\"address_rate\"}",
             ],
-            Self::ConnectionFlood => &["broadgate_handshake_rejected_total{reason=\"address_connections\"}"],
+            Self::ConnectionFlood => {
+                &["broadgate_limit_reached_total{limit=\"max_connections_per_address\"}"]
+            }
             Self::AckFlood | Self::PingFlood | Self::PublishFlood => {
                 &["broadgate_connections_closed_total{reason=\"rate_limited\"}"]
             }

@@ -83,35 +83,54 @@ pub(super) fn abandoned_handshakes(shared: &Shared, number: u8) {
     });
 }
 
+/// {"alg":"HS256"}
+const TOKEN_HEADER: &str = "eyJhbGciOiJIUzI1NiJ9";
+/// The issuer, the audience, a user, and the year 2100.
+const TOKEN_CLAIMS: &str =
+    "eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoiYnJvYWRnYXRlIiwic3ViIjoiYSIsImV4cCI6NDEwMjQ0NDgwMH0";
+
 pub(super) fn tokens(shared: &Shared, number: u8) {
     let mut noise = Noise(u64::from(number) + 1);
-    again_and_again(shared, |_| {
-        let mut peer = Peer::websocket(&shared.endpoint, number, None)?;
-        // {"alg":"RS256","kid":"unknown"} with claims and a signature of noise.
-        let key = format!("{:016x}", noise.next());
-        peer.text(&format!(
-            "40{{\"token\":\"eyJhbGciOiJSUzI1NiIsImtpZCI6InVua25vd24ifQ.eyJzdWIiOiJhIn0.{key}\"}}"
-        ))?;
-        peer.read_to_end();
-        Ok(())
-    });
+    flood(
+        shared,
+        |endpoint| Peer::websocket(endpoint, number, None),
+        |_, batch| {
+            // The 43rd character of base64url has two bits that must be zero, as those of "0" are.
+            let (a, b, c) = (noise.next(), noise.next(), noise.next() >> 24);
+            let packet =
+                format!("40{{\"token\":\"{TOKEN_HEADER}.{TOKEN_CLAIMS}.{a:016x}{b:016x}{c:010x}0\"}}");
+            batch.extend_from_slice(&frame(OpCode::Text, packet.as_bytes()));
+        },
+    );
 }
 
 /// One socket after the other that sends packets as fast as the server takes them.
 pub(super) fn packets(shared: &Shared, number: u8, packet: impl Fn(u64) -> String) {
-    flood(shared, number, |turn, batch| {
-        batch.extend_from_slice(&frame(OpCode::Text, packet(turn).as_bytes()));
-    });
+    flood(
+        shared,
+        |endpoint| Peer::socket(endpoint, number, None),
+        |turn, batch| {
+            batch.extend_from_slice(&frame(OpCode::Text, packet(turn).as_bytes()));
+        },
+    );
 }
 
 pub(super) fn pings(shared: &Shared, number: u8) {
-    flood(shared, number, |_, batch| batch.extend_from_slice(&frame(OpCode::Ping, b"x")));
+    flood(
+        shared,
+        |endpoint| Peer::socket(endpoint, number, None),
+        |_, batch| batch.extend_from_slice(&frame(OpCode::Ping, b"x")),
+    );
 }
 
-fn flood(shared: &Shared, number: u8, push: impl Fn(u64, &mut Vec<u8>)) {
+fn flood(
+    shared: &Shared,
+    open: impl Fn(&Endpoint) -> io::Result<Peer>,
+    mut push: impl FnMut(u64, &mut Vec<u8>),
+) {
     let mut turn = 0;
     again_and_again(shared, |_| {
-        let mut peer = Peer::socket(&shared.endpoint, number, None)?;
+        let mut peer = open(&shared.endpoint)?;
         while !shared.is_over() && !peer.is_cut() {
             let mut batch = Vec::new();
             for _ in 0..BATCH {

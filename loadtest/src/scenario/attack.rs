@@ -70,6 +70,7 @@ const FAMILIES: &[&str] = &[
     "broadgate_connects_total",
     "broadgate_joins_total",
     "broadgate_publishes_total",
+    "broadgate_limit_reached_total",
 ];
 /// The clients' own pongs go on while the abusers' last connections end.
 const SETTLE: Duration = Duration::from_secs(1);
