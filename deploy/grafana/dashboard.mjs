@@ -43,7 +43,7 @@ const overview = [
     [[connections("instance"), "{{instance}}"]], { stack: true }),
   panel("Deliveries by node", "Messages queued for members of rooms.",
     [[sum(rate("broadgate_deliveries_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND, stack: true }),
-  panel("State of the nodes", "Ready, and draining. A node that loses Redis stays ready.",
+  panel("State of the nodes", "Ready, and draining. A node that nothing comes back to through Redis is not ready.",
     [[sum(metric("broadgate_ready")), "ready"], [sum(metric("broadgate_draining")), "draining"],
      [`count by (version) (${metric("broadgate_build_info")})`, "version {{version}}"]]),
 ];
@@ -57,7 +57,7 @@ const churn = [
     [[sum(rate("broadgate_connections_closed_total"), "reason"), "{{reason}}"]], { unit: PER_SECOND }),
   panel("Drains", "Sessions that nodes which shut down have not closed yet; and, above, the refused handshakes that should have gone elsewhere.",
     [[sum(metric("broadgate_drain_sessions_left"), "instance"), "left on {{instance}}"],
-     [sum(rate('broadgate_handshake_rejected_total{reason="draining"}')), "refused a second"]]),
+     [sum(rate("broadgate_handshake_rejected_total", 'reason="draining"')), "refused a second"]]),
   panel("Upgrades", "Changes from polling to WebSocket, by result.",
     [[sum(rate("broadgate_transport_upgrades_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
   panel("Connects to namespaces", "Socket.IO sockets that were wanted, by result.",
