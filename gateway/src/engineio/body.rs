@@ -67,3 +67,20 @@ async fn read<M>(mut body: Incoming, http: &HttpContext<M>) -> Result<Vec<u8>, B
     }
     if total > max_bytes { Err(BodyError::TooLarge) } else { Ok(bytes) }
 }
+
+/// Throws a body away, within the same bounds: whoever is still writing gets to read why it is refused, where closing the
+/// connection on unread bytes would reset it.
+pub(super) async fn discard_body<M>(mut body: Incoming, http: &HttpContext<M>) {
+    let mut left = http.settings.max_payload_bytes;
+    let discard = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever takes longer has had its chance.
+    let _late = tokio::time::timeout(http.body_timeout, discard).await;
+}

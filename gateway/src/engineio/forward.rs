@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{
     Application, EngineMessage, Id, Server,
     answers::{RetryLater, empty, poll_response, pushed, refuse, retry_later},
-    body::{BodyError, read_body},
+    body::{BodyError, discard_body, read_body},
     polling::PollReply,
     request::{Refused, Request, RoutedRequest, UpgradeVerdict},
     respond::{Answer, Dropped, HttpContext, accept_and_close},
@@ -64,7 +64,10 @@ impl<A: Application> Owner<A> {
         self.ask(Request::BeginPush { eio4: self.eio4, binary, reply });
         let cancelled = match ticket.await {
             Ok(Ok(cancelled)) => cancelled,
-            Ok(Err(refused)) => return Ok(self.refuse(refused)),
+            Ok(Err(refused)) => {
+                discard_body(request.into_body(), &self.http).await;
+                return Ok(self.refuse(refused));
+            }
             Err(_) => return Err(Dropped),
         };
         let mut guard =

@@ -1,10 +1,12 @@
 //! wire.md 1.3: requests that are refused, in the order of the checks, with their exact answers.
 
+use std::time::Duration;
+
 use super::{
     on_each_layout,
     support::{
         engineio::{BAD_REQUEST, Polling, UNKNOWN_SESSION, open_websocket},
-        http::{Connection, request},
+        http::{Connection, head, request},
         process::Server,
         websocket::{Received, Socket, UPGRADE},
     },
@@ -122,6 +124,24 @@ fn refused_upgrades_are_raw_text() {
             assert_eq!(response.header("connection"), "close", "{query}");
         }
         sessions.polling.assert_alive();
+    });
+}
+
+/// Closing a connection on bytes that were not read would reset it, and the refusal with it.
+#[test]
+fn a_client_that_is_still_writing_reads_why_it_is_refused() {
+    on_each_layout(|server| {
+        let own = Polling::open(server.address);
+        let gone = Polling { sid: format!("{}A", &own.sid[..19]), ..own.clone() };
+        let half = "x".repeat(100_000);
+        let mut connection = Connection::open(server.address);
+        connection.write(&head("POST", &gone.target(), &[], Some(2 * half.len())));
+        connection.write(half.as_bytes());
+        assert!(connection.is_silent_for(Duration::from_millis(50)), "it waits for the other half");
+        connection.write(half.as_bytes());
+        let response = connection.receive().unwrap();
+        assert_eq!((response.status, response.text()), UNKNOWN_SESSION);
+        own.assert_alive();
     });
 }
 

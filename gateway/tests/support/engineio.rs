@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::{
-    http::{Connection, Response, request},
+    http::{Connection, Response, request, try_request},
     websocket::Socket,
 };
 
 /// Stands between the packets of a payload (wire.md 1.5).
 pub const SEPARATOR: char = '\u{1e}';
 pub const OK: &str = "ok";
+const TEXT: (&str, &str) = ("Content-Type", "text/plain;charset=UTF-8");
 pub const UNKNOWN_SESSION: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 pub const BAD_REQUEST: (u16, &str) = (400, r#"{"code":3,"message":"Bad request"}"#);
 
@@ -57,7 +58,12 @@ impl Polling {
     }
 
     pub fn post(&self, body: impl AsRef<[u8]>) -> Response {
-        self.request("POST", &[("Content-Type", "text/plain;charset=UTF-8")], body.as_ref())
+        self.request("POST", &[TEXT], body.as_ref())
+    }
+
+    /// The same where the server may end the session meanwhile. `None`: it cut the connection.
+    pub fn try_post(&self, body: impl AsRef<[u8]>) -> Option<Response> {
+        try_request(self.address, "POST", &self.target(), &[TEXT], body.as_ref())
     }
 
     /// Starts a poll that is left waiting.

@@ -1,7 +1,7 @@
 //! A raw HTTP client: one connection, requests as they are written, answers as they come.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
@@ -101,7 +101,7 @@ impl Connection {
     pub fn is_ended(&mut self) -> bool {
         match self.stream.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
 
@@ -110,7 +110,7 @@ impl Connection {
         match self.stream.read_line(&mut line) {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end().to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
             Err(error) => panic!("no answer: {error}"),
         }
     }
@@ -140,4 +140,22 @@ pub fn request(
     let mut connection = Connection::open(address);
     connection.send(method, target, headers, body);
     connection.receive_to(method).expect("an answer")
+}
+
+/// The same where the server may cut the connection before it has read the request. `None`: it did.
+pub fn try_request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Response> {
+    let mut connection = Connection::open(address);
+    let mut bytes = head(method, target, headers, Some(body.len()));
+    bytes.extend_from_slice(body);
+    match connection.stream.get_mut().write_all(&bytes) {
+        Ok(()) => connection.receive_to(method),
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => None,
+        Err(error) => panic!("the request could not be sent: {error}"),
+    }
 }
