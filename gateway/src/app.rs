@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Connections that the kernel holds for us while a burst is taken in.
-const LISTEN_BACKLOG: u32 = 4096;
+pub(crate) const LISTEN_BACKLOG: u32 = 4096;
 /// How long clients that were closed last may take to notice it, behind the window.
 const LAST_CLIENTS_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is kept of the time for shutting down after a drain.

@@ -282,12 +282,11 @@ fn keys(section: &mut Section<'_>, algorithms: &[Algorithm]) -> Option<KeySource
     section.example("\"/etc/broadgate/ca.crt\"");
     let file = section.optional_path("jwks_file", "A file with a JWK set, read again every jwks_refresh_ms.");
     section.example("\"/etc/broadgate/jwks.json\"");
-    let check = |text: &str| checks::not_empty(text).map_err(|expected| format!("expected {expected}"));
     let key = section.secret(
         "key",
         "A shared secret (HS256 takes 32 bytes or more), or a public key in PEM. Best given as a file.",
         |_| "***".to_owned(),
-        check,
+        checks::secret,
     );
     section.example("\"***\"");
     let key_file = section.secret_file("key_file", "A file that holds it, in place of `key`.");

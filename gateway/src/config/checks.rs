@@ -141,6 +141,11 @@ pub(super) fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("a text that is not empty".to_owned()) } else { Ok(()) }
 }
 
+/// A secret. The message does not quote it, as that of no other check of a secret does.
+pub(super) fn secret(text: &str) -> Result<(), String> {
+    not_empty(text).map_err(|expected| format!("expected {expected}"))
+}
+
 /// The URL of the one Redis server. The message never quotes the URL: it may hold a password.
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
     const EXPECTED: &str = "expected a URL such as redis://host:6379, rediss://user:password@host:6379 or unix:///run/redis.sock";

@@ -126,8 +126,7 @@ pub(super) fn section(section: &mut Section<'_>) -> RedisSettings {
 fn login(section: &mut Section<'_>, keys: [&'static str; 3], docs: [&'static str; 3]) -> RedisLogin {
     let username = section.optional_text(keys[0], docs[0], checks::not_empty);
     section.example("\"broadgate\"");
-    let check = |text: &str| checks::not_empty(text).map_err(|expected| format!("expected {expected}"));
-    let password = section.secret(keys[1], docs[1], |_| "***".to_owned(), check);
+    let password = section.secret(keys[1], docs[1], |_| "***".to_owned(), checks::secret);
     section.example("\"***\"");
     let from_file = section.secret_file(keys[2], docs[2]);
     section.example("\"/run/secrets/password\"");

@@ -1,14 +1,12 @@
 //! The host: limits of the process, of the kernel and of the container.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
-use crate::config::Settings;
+use crate::{app::LISTEN_BACKLOG, config::Settings, limits::memory_limit_bytes};
 
-/// What the node asks of `listen` (`app.rs`).
-const LISTEN_BACKLOG: u64 = 4096;
 /// What the kernel takes for the buffers of an idle TCP connection, about.
 const KERNEL_BYTES_PER_CONNECTION: u64 = 8 * 1024;
 const MIB: u64 = 1 << 20;
@@ -34,7 +32,6 @@ impl HostFacts {
     /// Reads them.
     pub fn read() -> Self {
         let number = |path: &str| first_number(&fs::read_to_string(path).ok()?);
-        let cgroup = Path::new("/sys/fs/cgroup");
         Self {
             max_open_files: getrlimit(Resource::Nofile).maximum,
             max_backlog: number("/proc/sys/net/core/somaxconn"),
@@ -42,10 +39,10 @@ impl HostFacts {
             max_tcp_bytes: fs::read_to_string("/proc/sys/net/ipv4/tcp_mem")
                 .ok()
                 .and_then(|text| tcp_bytes(&text)),
-            max_memory_bytes: fs::read_to_string(cgroup.join("memory.max"))
+            max_memory_bytes: memory_limit_bytes(),
+            cpu_percent: fs::read_to_string("/sys/fs/cgroup/cpu.max")
                 .ok()
-                .and_then(|text| first_number(&text)),
-            cpu_percent: fs::read_to_string(cgroup.join("cpu.max")).ok().and_then(|text| cpu_percent(&text)),
+                .and_then(|text| cpu_percent(&text)),
         }
     }
 }
@@ -83,7 +80,7 @@ pub(super) fn findings(facts: &HostFacts, settings: &Settings) -> Vec<Finding> {
             Finding::good("host", format!("{files} open files are enough"))
         });
     }
-    if let Some(backlog) = facts.max_backlog.filter(|backlog| *backlog < LISTEN_BACKLOG) {
+    if let Some(backlog) = facts.max_backlog.filter(|backlog| *backlog < u64::from(LISTEN_BACKLOG)) {
         findings.push(Finding::advice(
             "host",
             format!("the kernel holds {backlog} connections that wait to be accepted: a reconnect storm overflows it"),

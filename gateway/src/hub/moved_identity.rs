@@ -52,7 +52,8 @@ impl Hub {
         })
     }
 
-    /// A node with other settings, or of a version without tokens, lets clients in whom this one does not.
+    /// Fails for a socket without the token that it needs here: a node with other settings, or of a version without tokens,
+    /// lets clients in whom this one does not.
     pub(super) fn check_tokens(&self, sockets: &[MovedSocket]) -> Result<(), BadState> {
         let needs_token = |name: &str| {
             let mut namespaces = self.spec.namespaces.iter();
@@ -63,7 +64,7 @@ impl Hub {
         if sockets.iter().any(lacks_token) { Err(BadState) } else { Ok(()) }
     }
 
-    /// The opposite. A handshake that is longer than it may be here, or has no room, ends the session.
+    /// Takes in what [`Self::export_identity`] gave. A handshake that is longer than it may be here, or has no room, ends the session.
     pub(super) fn import_identity(
         &mut self,
         io: &EngineIo,

@@ -91,9 +91,13 @@ fn is_reached(before: bool, resident_bytes: u64, max_bytes: u64) -> bool {
 
 /// What `limits.max_memory_bytes` is where it is not set: a share of the control group's limit, or 0 for none.
 pub fn default_max_memory_bytes() -> u64 {
+    memory_limit_bytes().map_or(0, |bytes| percent_of(bytes, DEFAULT_PERCENT))
+}
+
+/// The memory that the control groups of the process allow it; `None` where there is no limit.
+pub fn memory_limit_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     cgroup_limit_bytes(&groups, Path::new("/sys/fs/cgroup"))
-        .map_or(0, |bytes| percent_of(bytes, DEFAULT_PERCENT))
 }
 
 /// The least of the limits of the control groups that the process is in, of either version (cgroups(7)). `groups`:

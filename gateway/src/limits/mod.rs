@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 pub use addresses::{AddressBounds, AddressKey, AddressRefusal, AddressTable, Counted};
 pub use gcra::{Rate, Spent};
-pub use memory::{MemoryWatermark, default_max_memory_bytes};
+pub use memory::{MemoryWatermark, default_max_memory_bytes, memory_limit_bytes};
 
 use crate::net::Cidr;
 
