@@ -5,16 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{
-    support::{eventually, http::request, process::Server, socketio::Client},
-    tokens::{connect_to, connected, node, now_s, open_with, rule, token},
+    support::{eventually, socketio::Client},
+    tokens::{connect_to, connected, metric, node, now_s, open_with, rule, token},
 };
 
 fn expiring(in_s: u64) -> String {
     token(json!({ "sub": "ada", "exp": now_s() + in_s }))
-}
-
-fn metric(server: &Server, line: &str) -> bool {
-    request(server.ops_address.unwrap(), "GET", "/metrics", &[], b"").text().contains(&format!("{line}\n"))
 }
 
 #[test]

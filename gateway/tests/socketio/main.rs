@@ -6,6 +6,7 @@ mod authentication;
 mod connect;
 mod expiry;
 mod faults;
+mod fetched_keys;
 mod limits;
 mod requests;
 mod rooms;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{
     engineio::handshake,
+    http::request,
     process::Server,
     socketio::{Client, PATH},
     websocket::Socket,
@@ -93,4 +94,9 @@ pub(super) fn connected(server: &Server, token: &str) -> Client {
     let answer = connect_to(&mut client, "/", token);
     assert!(answer["sid"].is_string(), "{answer}");
     client
+}
+
+/// Is this a line of the node's metrics page?
+pub(super) fn metric(server: &Server, line: &str) -> bool {
+    request(server.ops_address.unwrap(), "GET", "/metrics", &[], b"").text().contains(&format!("{line}\n"))
 }

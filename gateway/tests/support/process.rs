@@ -65,10 +65,11 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{what} {error}"));
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
+        let (mut line, mut seen) = (String::new(), String::new());
         while !line.contains(mark) {
             line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "{what} ended");
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "{what} ended: {seen}");
+            seen.push_str(&line);
         }
         // Nobody reads the rest, but a full pipe would stop the server.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
