@@ -220,6 +220,7 @@ on_every_driver! {
     #[tokio::test] a_node_without_permission_for_keys_goes_on_without
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_node_that_died_counts_until_it_is_lost
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] numbers_end_by_themselves
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_key_that_is_something_else_harms_only_its_user
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_hello_that_comes_back_says_that_messages_get_through
 }
 
@@ -391,6 +392,22 @@ async fn numbers_end_by_themselves(driver: RedisDriver) {
     assert_eq!(cluster.a.count("alice", 0).await, Ok(0));
     let exists: u64 = cluster.server().command(&["EXISTS", USER]).await;
     assert_eq!(exists, 0);
+}
+
+/// Numbers of many users go in one batch.
+async fn a_key_that_is_something_else_harms_only_its_user(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
+    let _: String = cluster.server().command(&["SET", "{socket.io}-broadgate#user#eve", "x"]).await;
+    for round in 1..=3 {
+        let (ada, eve, bob) = tokio::join!(
+            cluster.a.count("ada", round),
+            cluster.a.count("eve", round),
+            cluster.a.count("bob", round + 10)
+        );
+        assert_eq!((ada, bob), (Ok(u64::from(round)), Ok(u64::from(round) + 10)));
+        assert!(eve.is_err(), "{eve:?}");
+    }
+    assert_eq!(cluster.b.count("ada", 1).await, Ok(4));
 }
 
 async fn a_hello_that_comes_back_says_that_messages_get_through(driver: RedisDriver) {

@@ -225,6 +225,11 @@ const FILE_ERRORS: &[(&str, &str)] = &[
         "c.toml:2: engine.allowed_origins: expected \"*\" alone, or origins without it",
     ),
     (
+        "[engine]\nallowed_origins = [\"*\"]\n[auth]\ncookie = \"session\"\n[[auth.issuers]]\nkey = \"01234567890123456789012345678901\"",
+        "c.toml:4: auth.cookie: can't be used with engine.allowed_origins = [\"*\"]: any page could connect in the name of \
+         whoever looks at it",
+    ),
+    (
         "[adapter]\nkind = \"nats\"",
         "c.toml:2: adapter.kind: expected \"memory\" or \"redis\", found \"nats\"",
     ),

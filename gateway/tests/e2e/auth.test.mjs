@@ -11,6 +11,7 @@ import {
 import { nextEvent, until } from "./support/conditions.mjs";
 import { startMover } from "./support/mover.mjs";
 import { connectPython, refusedPython } from "./support/python.mjs";
+import { openPolling } from "./support/raw.mjs";
 import { redisClient, startRedis } from "./support/redis.mjs";
 import { rule, startGuarded, tokenOf } from "./support/tokens.mjs";
 
@@ -204,6 +205,27 @@ for (const how of ["packet", "handshake"]) {
     assert.equal(await c.metric("broadgate_connections_closed_total", { reason: "token_expired" }), 1);
   });
 }
+
+test("a client without a token does not get in where one is required by moving there", async (t) => {
+  const redis = await startRedis(t);
+  const namespace = (authentication) => `[[namespaces]]\nname = "/"\nauthentication = "${authentication}"\n`;
+  const [a, c] = await Promise.all(
+    ["optional", "required"].map((authentication) => startGuarded(t, { redis, more: namespace(authentication) })),
+  );
+  for (const gateway of [a, c]) await until("both are known", async () => (await gateway.nodes()).length === 2);
+  const mover = await startMover(t, a, []);
+  assert.ok(mover.id, "it is connected");
+  await mover.moveTo(c);
+  await mover.socket.closed();
+  for (const gateway of [a, c]) {
+    for (const gauge of ["connections", "sockets", "room_memberships"]) {
+      await until(`${gauge} is 0`, async () => (await gateway.metric(`broadgate_${gauge}`)) === 0);
+    }
+  }
+  const refused = await openPolling(c);
+  await refused.push("40");
+  assert.match((await refused.poll())[0], /^44\{.*"code":"authentication_required"/);
+});
 
 test("a session moves in the middle of its CONNECT, and is answered", async (t) => {
   const redis = await startRedis(t);

@@ -4,8 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Manager } from "socket.io-client";
+
 import { TRANSPORT_MODES, ask, askRefused, connect, open } from "./support/clients.mjs";
-import { nextEvent, until } from "./support/conditions.mjs";
+import { atEnd, nextEvent, until } from "./support/conditions.mjs";
 import { startGateway } from "./support/gateway.mjs";
 import { startMover } from "./support/mover.mjs";
 import { redisCli, startRedis } from "./support/redis.mjs";
@@ -190,6 +192,33 @@ test("a user has no more connections than he may, over all nodes and however the
     return numbers.trim().split(/\s+/).sort().join() === "1,2";
   });
   await refused(first);
+});
+
+test("namespaces share their connection's place among those of its user", async (t) => {
+  const redis = await startRedis(t);
+  const more = '[limits]\nmax_connections_per_user = 1\n[[namespaces]]\nname = "/"\n[[namespaces]]\nname = "/more"\n';
+  const [first, second] = await Promise.all([1, 2].map(() => startGuarded(t, { redis, more })));
+  for (const gateway of [first, second]) await until("all are known", async () => (await gateway.nodes()).length === 2);
+  const manager = new Manager(first.url, { reconnection: false, transports: ["websocket"] });
+  atEnd(t, () => manager._close());
+  const auth = { token: tokenOf({ sub: "alice" }) };
+  // Both CONNECTs are there before the place is.
+  const sockets = ["/", "/more"].map((namespace) => manager.socket(namespace, { auth }));
+  await Promise.all(sockets.map((socket) => socket.connected || nextEvent(socket, "connect")));
+  const refused = async () => {
+    const other = open(t, second, { auth, reconnection: false });
+    const [error] = await nextEvent(other, "connect_error");
+    assert.equal(error.data.code, "too_many_connections");
+    other.disconnect();
+  };
+  await refused();
+
+  // The place is free when the last of them has left.
+  sockets[0].disconnect();
+  await until("it has left", async () => (await first.metric("broadgate_sockets")) === 1);
+  await refused();
+  sockets[1].disconnect();
+  await connectWhenThereIsRoom(t, second, { auth, reconnection: false });
 });
 
 /** That one has left is told to the others a little later, and that a node has died when it is missed. */
