@@ -12,10 +12,16 @@ const EXIT_DEADLINE_MS = 15_000;
 /** Below what the kernel gives to outgoing connections, which would take a port between our look and our use. */
 const PORTS = { first: 12_000, count: 18_000 };
 
-/** A port of the loopback address that nobody listens on. */
+/** Where whoever has a port says so, as it is not in use until the process that it is for has started. */
+const RESERVATIONS = "127.0.0.99";
+
+/** A port of the loopback address that nobody listens on, and that no other test gets while this process runs. */
 export async function freePort() {
   return until("a free port", async () => {
     const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    const reservation = createServer().listen(port, RESERVATIONS);
+    await once(reservation, "listening");
+    reservation.unref();
     const server = createServer().listen(port, "127.0.0.1");
     await once(server, "listening");
     server.close();
