@@ -337,7 +337,7 @@ async fn a_node_without_permission_for_keys_goes_on_without(driver: RedisDriver)
     let kept = revoke(user("kept"));
     cluster.a.engine.revoke(kept).await.expect("it is taken");
     let limited = on_redis_server(RedisConfig {
-        login: Some(Login { user: Some("channels".to_owned()), password: "secret".to_owned() }),
+        login: Some(Login::new(Some("channels"), "secret")),
         ..config(driver, cluster.server(), "nodeC_")
     })
     .await;

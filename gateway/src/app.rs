@@ -255,7 +255,7 @@ fn redis_servers(redis: &RedisSettings) -> Servers {
 
 fn redis_login(login: &RedisLogin) -> Option<Login> {
     let password = login.password.as_ref()?.expose().to_owned();
-    Some(Login { user: login.username.clone(), password })
+    Some(Login { user: login.username.clone(), password, password_file: login.password_file.clone() })
 }
 
 fn redis_tls(tls: &RedisTlsSettings) -> TlsSettings {

@@ -36,6 +36,17 @@ pub struct Login {
     pub user: Option<String>,
     /// Never shown.
     pub password: String,
+    /// Holds the password, and is read for each connection: one that was changed is used from the next one. While it can't
+    /// be read, `password` is.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Login {
+    /// With a password that does not change.
+    #[must_use]
+    pub fn new(user: Option<&str>, password: &str) -> Self {
+        Self { user: user.map(str::to_owned), password: password.to_owned(), password_file: None }
+    }
 }
 
 /// Why a URL can't be used. Never repeats any of it, as it may hold a password.
@@ -159,7 +170,7 @@ fn parse_login(userinfo: &str) -> Result<Option<Login>, EndpointError> {
     if user.is_none() && password.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Login { user, password }))
+    Ok(Some(Login { user, password, password_file: None }))
 }
 
 fn parse_host_and_port(text: &str, default_port: u16) -> Result<Address, EndpointError> {

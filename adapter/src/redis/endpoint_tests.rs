@@ -11,7 +11,7 @@ fn unix(path: &str) -> Endpoint {
 }
 
 fn with_login(endpoint: Endpoint, user: Option<&str>, password: &str) -> Endpoint {
-    let login = Login { user: user.map(str::to_owned), password: password.to_owned() };
+    let login = Login::new(user, password);
     Endpoint { login: Some(login), ..endpoint }
 }
 
@@ -139,7 +139,7 @@ proptest! {
             let scheme = if rest.starts_with('/') { "unix" } else { "redis" };
             let endpoint = Endpoint::parse(&format!("{scheme}://{escaped_user}:{escaped_password}@{rest}"));
             let login = endpoint.expect("it is valid").login;
-            let expected = Login { user: user.clone(), password: password.clone() };
+            let expected = Login::new(user.as_deref(), &password);
             prop_assert!(login == Some(expected), "another log-in");
         }
     }

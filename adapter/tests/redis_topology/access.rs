@@ -1,6 +1,6 @@
 //! Who may use the server: passwords, users, the files of a machine.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use broadgate_adapter::{
     Engine, PublishError, RedisConfig, RedisDriver, Request, RequestKind, Response, Revocation,
@@ -18,6 +18,7 @@ use crate::{
 
 on_each_driver![
     a_wrong_password_is_told_without_it_and_tried_again,
+    a_password_that_changes_in_its_file_is_used_from_the_next_connection,
     an_acl_user_needs_no_more_than_the_documented_permissions,
     a_user_who_may_not_subscribe_is_told,
     a_unix_socket_serves_as_well_as_tcp,
@@ -26,9 +27,7 @@ on_each_driver![
 async fn a_wrong_password_is_told_without_it_and_tried_again(driver: RedisDriver) {
     let (log, _guard) = Log::capture();
     let server = RedisServer::start_with_password("rightSecret");
-    let login = |user: Option<&str>, password: &str| {
-        Some(Login { user: user.map(str::to_owned), password: password.to_owned() })
-    };
+    let login = |user: Option<&str>, password: &str| Some(Login::new(user, password));
     let wrong = Node::start(RedisConfig {
         login: login(None, "wrongSecret"),
         ..config(driver, server.url(), "nodeA_")
@@ -53,6 +52,31 @@ async fn a_wrong_password_is_told_without_it_and_tried_again(driver: RedisDriver
     for node in [wrong, nobody, right] {
         node.shutdown().await;
     }
+}
+
+async fn a_password_that_changes_in_its_file_is_used_from_the_next_connection(driver: RedisDriver) {
+    let server = RedisServer::start();
+    let mut login = make_user(&server, &[]).await;
+    let name = format!("{}-{driver:?}-password", std::process::id());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&file, "secret\n").expect("it can be written");
+    login.password_file = Some(file.clone());
+    let node = Node::start(RedisConfig { login: Some(login), ..config(driver, server.url(), "nodeA_") });
+    node.ready().await;
+
+    let reconnects = async |change: &str| {
+        let before = node.engine.metrics().reconnects_total;
+        let () = server.command(&["ACL", "SETUSER", "broadgate", "resetpass", change]).await;
+        let _: u64 = server.command(&["CLIENT", "KILL", "USER", "broadgate"]).await;
+        eventually("a new link", || node.engine.metrics().reconnects_total > before).await;
+        node.ready().await;
+    };
+    fs::write(&file, "another\n").expect("it can be written");
+    reconnects(">another").await;
+    // Better than nothing: the one that was right at the start.
+    fs::remove_file(&file).expect("it is there");
+    reconnects(">secret").await;
+    node.shutdown().await;
 }
 
 /// What a node needs, as README.md has it.
@@ -85,7 +109,7 @@ const PERMISSIONS: [&str; 22] = [
 pub async fn make_user(server: &RedisServer, more: &[&str]) -> Login {
     let user = [&["ACL", "SETUSER", "broadgate", "on", ">secret"], &PERMISSIONS[..], more].concat();
     let () = server.command(&user).await;
-    Login { user: Some("broadgate".to_owned()), password: "secret".to_owned() }
+    Login::new(Some("broadgate"), "secret")
 }
 
 async fn an_acl_user_needs_no_more_than_the_documented_permissions(driver: RedisDriver) {

@@ -91,7 +91,7 @@ async fn what_the_sentinels_say_is_told(driver: RedisDriver) {
         &format!("sentinel monitor {MASTER} 127.0.0.1 {port} 1\nsentinel auth-pass {MASTER} masterSecret\n"),
         Some("sentinelSecret"),
     );
-    let login = |password: &str| Some(Login { user: None, password: password.to_owned() });
+    let login = |password: &str| Some(Login::new(None, password));
     let config = |name: &str, sentinel_password: &str, password: &str, uid| {
         let servers = Servers::Sentinel {
             urls: vec![sentinel.url()],

@@ -2,16 +2,20 @@
 
 use std::{future::Future, sync::Arc};
 
+use arc_swap::ArcSwap;
+use futures_util::future::{join, join_all};
+
 use super::{
     Grant, TokenError,
     claims::ClaimRules,
     compact::Compact,
     fetched_keys::FetchedKeys,
+    key_file::{WatchedKeys, watch},
     keys::{KeySet, Signature},
     metrics::{AuthCounters, KeysSample},
     refresh::keep_fresh,
 };
-use crate::config::{AuthSettings, FetchSettings, IssuerSettings, KeySource, Limits};
+use crate::config::{AuthSettings, FetchSettings, IssuerSettings, KeyFile, KeySource, Limits};
 
 /// What becomes of the room's name `user:<user>`.
 const USER_ROOM_PREFIX_BYTES: usize = "user:".len();
@@ -60,6 +64,7 @@ pub(super) struct Issuer {
 #[derive(Debug)]
 enum Keys {
     Fixed(KeySet),
+    File(Arc<ArcSwap<KeySet>>, KeyFile),
     Fetched(Arc<FetchedKeys>, FetchSettings),
 }
 
@@ -91,16 +96,23 @@ impl Authenticator {
 
     /// Fetches keys now and then. To be run on the main runtime, for as long as tokens are verified.
     pub fn keep_keys_fresh(&self) -> impl Future<Output = ()> + Send + use<> {
-        let fetched = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Fixed(_) => None,
-            Keys::Fetched(keys, settings) => {
-                let (name, keys) = (Arc::clone(&issuer.name), Arc::clone(keys));
-                Some(FetchedIssuer { name, keys, settings: settings.clone() })
+        let (mut fetched, mut watched) = (Vec::new(), Vec::new());
+        for issuer in &self.issuers {
+            let (name, counters) = (Arc::clone(&issuer.name), Arc::clone(&self.counters));
+            match &issuer.keys {
+                Keys::Fixed(_) => {}
+                Keys::File(keys, file) => {
+                    let (keys, file) = (Arc::clone(keys), file.clone());
+                    watched.push(watch(WatchedKeys { name, keys, file }, counters));
+                }
+                Keys::Fetched(keys, settings) => {
+                    let (keys, settings) = (Arc::clone(keys), settings.clone());
+                    fetched.push(keep_fresh(FetchedIssuer { name, keys, settings }, counters));
+                }
             }
-        });
-        let tasks: Vec<_> = fetched.map(|issuer| keep_fresh(issuer, Arc::clone(&self.counters))).collect();
+        }
         async move {
-            futures_util::future::join_all(tasks).await;
+            join(join_all(fetched), join_all(watched)).await;
         }
     }
 
@@ -147,7 +159,7 @@ impl Authenticator {
     pub async fn refreshed(&self, wait: KeyWait) -> Result<(), KeysUnavailable> {
         match self.issuers.get(wait.issuer).map(|issuer| &issuer.keys) {
             Some(Keys::Fetched(keys, _)) => keys.refreshed(wait.seen_fetches).await,
-            Some(Keys::Fixed(_)) | None => Err(KeysUnavailable),
+            Some(Keys::Fixed(_) | Keys::File(..)) | None => Err(KeysUnavailable),
         }
     }
 
@@ -161,10 +173,15 @@ impl Authenticator {
         self.counters.fetches()
     }
 
+    /// Files of keys that have changed, and looks at one that can't be used.
+    pub(crate) fn key_file_reloads(&self) -> (u64, u64) {
+        self.counters.reloads()
+    }
+
     /// The keys that are fetched, by issuer.
     pub(crate) fn fetched_keys(&self) -> impl Iterator<Item = KeysSample<'_>> {
         self.issuers.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Fixed(_) => None,
+            Keys::Fixed(_) | Keys::File(..) => None,
             Keys::Fetched(keys, _) => Some(KeysSample {
                 issuer: &issuer.name,
                 keys: keys.len(),
@@ -182,6 +199,9 @@ impl Issuer {
             audiences: settings.audiences.iter().map(|audience| audience.as_str().into()).collect(),
             keys: match &settings.keys {
                 KeySource::Fixed(keys) => Keys::Fixed(keys.clone()),
+                KeySource::File(file) => {
+                    Keys::File(Arc::new(ArcSwap::from_pointee(file.at_start.clone())), file.clone())
+                }
                 KeySource::Fetched(fetch) => Keys::Fetched(Arc::new(FetchedKeys::new()), fetch.clone()),
             },
         }
@@ -202,13 +222,14 @@ impl Issuer {
     pub(super) fn read_keys<T>(&self, read: impl FnOnce(&KeySet) -> T) -> T {
         match &self.keys {
             Keys::Fixed(keys) => read(keys),
+            Keys::File(keys, _) => read(&keys.load()),
             Keys::Fetched(keys, _) => keys.read(read),
         }
     }
 
     fn wait(&self, issuer: usize) -> Option<KeyWait> {
         match &self.keys {
-            Keys::Fixed(_) => None,
+            Keys::Fixed(_) | Keys::File(..) => None,
             Keys::Fetched(keys, _) => {
                 keys.awaited_fetch().map(|seen_fetches| KeyWait { issuer, seen_fetches })
             }

@@ -15,6 +15,8 @@ pub(super) struct AuthCounters {
     needs_keys: AtomicU64,
     refused: [AtomicU64; TokenError::ALL.len()],
     fetches: [AtomicU64; RESULTS.len()],
+    reloads: AtomicU64,
+    failed_reloads: AtomicU64,
 }
 
 /// The keys of an issuer that fetches them.
@@ -41,6 +43,17 @@ impl AuthCounters {
     pub(super) fn fetched(&self, fetched: &Result<KeySet, FetchError>) {
         let result = fetched.as_ref().err().map_or(0, FetchError::result);
         self.fetches[result].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The file of a key has changed, or can't be used.
+    pub(super) fn reloaded(&self, is_usable: bool) {
+        let counter = if is_usable { &self.reloads } else { &self.failed_reloads };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Files of keys that have changed, and looks at one that can't be used.
+    pub(super) fn reloads(&self) -> (u64, u64) {
+        (self.reloads.load(Ordering::Relaxed), self.failed_reloads.load(Ordering::Relaxed))
     }
 
     /// Verifications by result.

@@ -17,6 +17,7 @@ mod explain;
 mod fetch;
 mod fetched_keys;
 mod grant;
+mod key_file;
 pub(crate) mod keys;
 mod metrics;
 mod pattern;

@@ -11,7 +11,7 @@ use super::{
     tree::{Node, Origin, texts_table},
 };
 use crate::auth::{
-    KeySet, VerificationKey,
+    KeyError, KeySet, VerificationKey,
     algorithm::{ASYMMETRIC, algorithm},
 };
 
@@ -82,10 +82,35 @@ pub struct IssuerSettings {
 /// Where the keys of an issuer come from.
 #[derive(Debug, Clone)]
 pub enum KeySource {
-    /// `key` or `key_file`
+    /// `key`
     Fixed(KeySet),
+    /// `key_file`
+    File(KeyFile),
     /// `jwks_url` or `jwks_file`
     Fetched(FetchSettings),
+}
+
+/// A key in a file of its own.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `kid` of its tokens.
+    pub key_id: Option<String>,
+    /// What it may be used for; where this is empty, the usual of its kind.
+    pub algorithms: Vec<Algorithm>,
+    /// What it held at the start.
+    pub at_start: KeySet,
+}
+
+impl KeyFile {
+    /// What a text that stood in the file gives.
+    ///
+    /// # Errors
+    /// It is no key, or not for all of the algorithms.
+    pub fn parse(&self, text: &Secret) -> Result<KeySet, KeyError> {
+        VerificationKey::from_text(text.expose(), self.key_id.as_deref(), &self.algorithms).map(Into::into)
+    }
 }
 
 /// How keys are fetched.
@@ -289,7 +314,10 @@ fn keys(section: &mut Section<'_>, algorithms: &[Algorithm]) -> Option<KeySource
         checks::secret,
     );
     section.example("\"***\"");
-    let key_file = section.secret_file("key_file", "A file that holds it, in place of `key`.");
+    let key_file = section.secret_file(
+        "key_file",
+        "A file that holds it, in place of `key`. It is looked at every few seconds: a new key counts without a restart.",
+    );
     section.example("\"/run/secrets/token-key\"");
     let key_id = section.optional_text(
         "key_id",
@@ -333,8 +361,12 @@ fn keys(section: &mut Section<'_>, algorithms: &[Algorithm]) -> Option<KeySource
     if ca_file.is_some() && source != "jwks_url" {
         section.fault("jwks_ca_file", "is for jwks_url");
     }
-    if let Some(secret) = key.or(key_file) {
+    if let Some(secret) = key {
         return fixed_key(section, source, &secret, key_id.as_deref(), algorithms).map(KeySource::Fixed);
+    }
+    if let Some((path, secret)) = key_file {
+        let at_start = fixed_key(section, source, &secret, key_id.as_deref(), algorithms)?;
+        return Some(KeySource::File(KeyFile { path, key_id, algorithms: algorithms.to_vec(), at_start }));
     }
     let place = match (url, file) {
         (Some(url), _) => {

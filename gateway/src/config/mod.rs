@@ -25,10 +25,13 @@ mod values;
 
 use std::path::PathBuf;
 
-pub use auth::{AuthSettings, ClaimNames, FetchSettings, IssuerSettings, JwksPlace, KeySource, OnExpiry};
+pub use auth::{
+    AuthSettings, ClaimNames, FetchSettings, IssuerSettings, JwksPlace, KeyFile, KeySource, OnExpiry,
+};
 pub use edge::EdgeSettings;
 pub use error::{ConfigError, ConfigErrors};
 pub use ops::{OpsKey, OpsKeySource, OpsScope, OpsScopes, OpsSettings, key_text, read_key_file};
+pub(crate) use reader::read_secret_file;
 pub use secret::Secret;
 pub use settings::{
     Access, AdapterSettings, Authentication, EngineSettings, Limits, LogFormat, LogSettings,

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use secrets::read_secret_file;
+
 use super::{
     ConfigError,
     error::nearest,

@@ -38,7 +38,7 @@ pub(super) fn section(section: &mut Section<'_>) -> RedisSettings {
         [
             "The ACL user to log in as; without one, the default user.",
             "Its password. Best given as BROADGATE__ADAPTER__REDIS__PASSWORD.",
-            "A file that holds the password, in place of `password`.",
+            "A file that holds the password, in place of `password`. It is read again for each connection.",
         ],
     );
     let sentinel = sentinel(section, &urls);
@@ -130,7 +130,12 @@ fn login(section: &mut Section<'_>, keys: [&'static str; 3], docs: [&'static str
     section.example("\"***\"");
     let from_file = section.secret_file(keys[2], docs[2]);
     section.example("\"/run/secrets/password\"");
-    RedisLogin { username, password: password.or(from_file) }
+    match from_file {
+        Some((file, at_start)) => {
+            RedisLogin { username, password: password.or(Some(at_start)), password_file: Some(file) }
+        }
+        None => RedisLogin { username, password, password_file: None },
+    }
 }
 
 fn sentinel(section: &mut Section<'_>, urls: &[String]) -> SentinelSettings {
@@ -146,7 +151,7 @@ fn sentinel(section: &mut Section<'_>, urls: &[String]) -> SentinelSettings {
         [
             "The ACL user to log in to the sentinels as. What is above is for the servers that they watch.",
             "The sentinels' password, if they have one.",
-            "A file that holds the sentinels' password, in place of `sentinel_password`.",
+            "A file that holds the sentinels' password, in place of `sentinel_password`. It is read again for each connection.",
         ],
     );
     let master_tls = section.optional_switch(

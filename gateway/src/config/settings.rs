@@ -172,8 +172,10 @@ impl RedisMode {
 pub struct RedisLogin {
     /// Without one, the default user.
     pub username: Option<String>,
-    /// Without one there is no log-in.
+    /// Without one there is no log-in. Where it is in a file, what that held at the start.
     pub password: Option<Secret>,
+    /// Holds the password, and is read again for each connection.
+    pub password_file: Option<PathBuf>,
 }
 
 /// `adapter.redis.sentinel_*`

@@ -305,9 +305,16 @@ fn auth_families(node: &Node) -> Vec<MetricFamily> {
     let verifications =
         labelled("broadgate_token_verifications_total", "Tokens, by what became of them.", "result");
     let fetches = labelled("broadgate_jwks_fetches_total", "Fetches of issuers' keys, by result.", "result");
+    let reloads = labelled(
+        "broadgate_token_key_reloads_total",
+        "Files of issuers' keys (key_file) that have changed (ok), and looks at one that can't be used (failed).",
+        "result",
+    );
+    let (reloaded, failed) = authenticator.key_file_reloads();
     let mut families = vec![
         encode(verifications, &authenticator.verifications()),
         encode(fetches, &authenticator.fetches()),
+        encode(reloads, &[("ok", reloaded), ("failed", failed)]),
     ];
     let samples: Vec<_> = authenticator.fetched_keys().collect();
     // A family without samples is no family to Prometheus' encoder.

@@ -248,6 +248,19 @@ async fn a_file_is_read_again() {
 }
 
 #[tokio::test]
+async fn the_file_of_a_key_is_looked_at_again() {
+    let secrets = ["a secret of thirty-two bytes, or more", "another one of thirty-two bytes, or so"];
+    let tokens = secrets.map(|secret| Signer::secret(secret).token(&ours()));
+    let path = file("rotating.key", secrets[0]);
+    let toml = format!("[[auth.issuers]]\nissuer = \"https://i\"\nkey_file = {path:?}");
+    let node = Fetching::with(authenticator("rotating-key", &toml));
+    assert_eq!((node.now(&tokens[0]), node.now(&tokens[1])), ("granted", "token_invalid"));
+    fs::write(&path, secrets[1]).unwrap();
+    node.until_granted(&tokens[1]).await;
+    assert_eq!(node.now(&tokens[0]), "token_invalid");
+}
+
+#[tokio::test]
 async fn a_secret_may_come_from_a_file_and_its_name_chooses() {
     let secrets = ["a secret of thirty-two bytes, or more", "another one of thirty-two bytes, or so"];
     let keys =

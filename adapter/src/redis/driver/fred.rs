@@ -115,15 +115,11 @@ async fn client(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Client, LinkE
             (ServerConfig::Centralized { server }, tls)
         }
     };
-    let login = endpoint.login.clone();
-    let config = Config {
-        server,
-        tls,
-        version: RespVersion::RESP3,
-        username: login.as_ref().and_then(|login| login.user.clone()),
-        password: login.map(|login| login.password),
-        ..Config::default()
+    let (username, password) = match &endpoint.login {
+        Some(login) => (login.user.clone(), Some(stream::password(login).await)),
+        None => (None, None),
     };
+    let config = Config { server, tls, version: RespVersion::RESP3, username, password, ..Config::default() };
     // Deadlines of answers are ours, one for all commands of a call.
     let performance =
         PerformanceConfig { default_command_timeout: Duration::ZERO, ..PerformanceConfig::default() };

@@ -40,7 +40,7 @@ pub(super) async fn connect(
             Ok::<(), SendError>(())
         },
     );
-    let login = login(endpoint);
+    let login = login(endpoint).await;
     let connected = tokio::time::timeout(timeouts.connect, async {
         let stream = stream::open(endpoint).await?;
         Ok::<_, LinkError>(MultiplexedConnection::new_with_config(&login, stream, config).await?)
@@ -49,11 +49,11 @@ pub(super) async fn connect(
     Ok(Link { connection, lost, _reader: Arc::new(AbortOnDrop(tokio::spawn(reader).abort_handle())) })
 }
 
-fn login(endpoint: &Endpoint) -> RedisConnectionInfo {
+async fn login(endpoint: &Endpoint) -> RedisConnectionInfo {
     // RESP3 alone carries messages beside answers.
     let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
     if let Some(login) = &endpoint.login {
-        info = info.set_password(&login.password);
+        info = info.set_password(stream::password(login).await);
         if let Some(user) = &login.user {
             info = info.set_username(user);
         }

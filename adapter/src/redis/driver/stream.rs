@@ -1,6 +1,10 @@
 //! The way to a server, whatever it is: TCP, TLS over it, or a Unix socket.
 
-use std::io;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -10,9 +14,12 @@ use tokio_rustls::TlsConnector;
 
 use super::LinkError;
 use crate::redis::{
-    endpoint::{Address, Endpoint},
+    endpoint::{Address, Endpoint, Login},
     tls::TlsSettings,
 };
+
+/// What is read of a file that holds a password.
+const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 /// Bytes both ways.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -33,6 +40,27 @@ pub(super) async fn open(endpoint: &Endpoint) -> Result<Box<dyn Stream>, LinkErr
     let config = load(tls.clone()).await?;
     let stream = TlsConnector::from(config).connect(name, stream).await;
     Ok(Box::new(stream.map_err(|error| LinkError::Failed(format!("TLS: {error}")))?))
+}
+
+/// The password to log in with now. Off the caller's thread, as it may read a file.
+pub(super) async fn password(login: &Login) -> String {
+    let Some(file) = login.password_file.clone() else { return login.password.clone() };
+    let shown = file.display().to_string();
+    let read = tokio::task::spawn_blocking(move || read_password(&file)).await;
+    match read.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(password) => password,
+        Err(error) => {
+            tracing::warn!(file = shown, %error, "cannot read the password of Redis; that of the start is tried");
+            login.password.clone()
+        }
+    }
+}
+
+fn read_password(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_PASSWORD_BYTES).read_to_string(&mut text)?;
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    if text.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(text) }
 }
 
 /// Off the caller's thread, as it reads files.

@@ -1,5 +1,7 @@
 //! Values that may hold a secret: no error quotes them, and nobody prints them as they are.
 
+use std::path::{Path, PathBuf};
+
 use super::Section;
 use crate::config::{
     Secret, layers,
@@ -41,18 +43,33 @@ impl Section<'_> {
         self.value(key, doc, Vec::new(), |items| Some(quoted_list(items)), parse)
     }
 
-    /// A secret in a file of its own, without the end of its line. Only the file's name is shown.
-    pub(in crate::config) fn secret_file(&mut self, key: &'static str, doc: &'static str) -> Option<Secret> {
+    /// A secret in a file of its own, as it is now. Only the file's name is shown.
+    pub(in crate::config) fn secret_file(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+    ) -> Option<(PathBuf, Secret)> {
         let parse = |value: &Value| {
-            let path = text(value).ok_or_else(|| mismatch("a string", value))?;
-            let secret = layers::read(path.as_ref()).map_err(|reason| format!("{path:?} {reason}"))?;
-            let secret = secret.trim_end_matches(['\r', '\n']);
-            if secret.is_empty() {
-                return Err(format!("{path:?} is empty"));
-            }
-            Ok(Some((path.to_owned(), Secret::new(secret))))
+            let path = PathBuf::from(text(value).ok_or_else(|| mismatch("a string", value))?);
+            let secret = read_secret_file(&path)?;
+            Ok(Some((path, secret)))
         };
-        let shown = |value: &Option<(String, Secret)>| value.as_ref().map(|(path, _)| quoted(path));
-        self.value(key, doc, None, shown, parse).map(|(_, secret)| secret)
+        let shown = |value: &Option<(PathBuf, Secret)>| {
+            value.as_ref().map(|(path, _)| quoted(&path.display().to_string()))
+        };
+        self.value(key, doc, None, shown, parse)
     }
+}
+
+/// The secret in a file, without the end of its line.
+///
+/// # Errors
+/// It can't be read, or is empty. The message names the file.
+pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, String> {
+    let text = layers::read(path).map_err(|reason| format!("{path:?} {reason}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(format!("{path:?} is empty"));
+    }
+    Ok(Secret::new(secret))
 }
