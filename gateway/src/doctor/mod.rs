@@ -4,6 +4,7 @@
 
 mod host;
 mod redis;
+mod settings;
 
 use std::{
     fmt,
@@ -75,7 +76,7 @@ impl fmt::Display for Finding {
 /// # Errors
 /// The system gave no runtime or no randomness.
 pub fn examine(settings: &Settings) -> std::io::Result<Vec<Finding>> {
-    let mut findings = vec![config(settings)];
+    let mut findings = settings::findings(settings);
     findings.push(port("server.listen", settings.server.listen));
     findings.push(port("ops.listen", settings.ops.listen));
     findings.extend(host::findings(&HostFacts::read(), settings));
@@ -86,14 +87,6 @@ pub fn examine(settings: &Settings) -> std::io::Result<Vec<Finding>> {
         findings.extend(redis::findings(inspected.as_ref(), redis));
     }
     Ok(findings)
-}
-
-fn config(settings: &Settings) -> Finding {
-    if settings.development {
-        let what = "no config file: development mode, in which every client may join and publish everywhere";
-        return Finding::advice("config", what, "give --config before strangers can reach the node");
-    }
-    Finding::good("config", "the configuration is valid")
 }
 
 /// Can a node listen there now?
