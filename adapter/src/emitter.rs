@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Publication {
     /// The channel's name.
     pub channel: String,
-    /// The message, as `@socket.io/redis-emitter` writes it but for the order of the options.
+    /// The message, as `@socket.io/redis-emitter` writes it but for the order of the options and the stamp.
     pub payload: Vec<u8>,
 }
 
@@ -37,7 +37,8 @@ pub enum EmitError {
     Redis(String),
 }
 
-/// Writes a broadcast for any client of Redis to publish. `prefix` is the cluster's, `socket.io` by default.
+/// Writes a broadcast for any client of Redis to publish. `prefix` is the cluster's, `socket.io` by default. When it is
+/// published is said by [`Broadcast::stamp`]; nodes measure their latency from there.
 ///
 /// # Errors
 /// If the event is no valid JSON, names an attachment that is not there, or is beyond what nodes take by default.

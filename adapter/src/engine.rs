@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Answers, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, RevocationChange,
-    SendError,
+    SendError, Stamp,
 };
 
 /// One Socket.IO event as every transport and every wire format can be made from it.
@@ -39,6 +39,8 @@ pub struct Broadcast {
     pub except: Vec<Box<str>>,
     /// See [`Flags`].
     pub flags: Flags,
+    /// When and in which trace it was published, where the publisher says. On the publisher's clock.
+    pub stamp: Stamp,
     /// The event.
     pub packet: EventPacket,
 }

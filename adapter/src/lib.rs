@@ -10,6 +10,7 @@
 //! | `engine` | the trait and the values that cross it, all public here | contract |
 //! | `cluster` | what nodes ask each other, and how they answer; public here | contract |
 //! | `nodes` | names of nodes, messages to one of them, who published something; public here | contract |
+//! | `stamp` | when and in which trace something was published; public here | contract |
 //! | [`memory`] | one node alone, or several nodes of one process on a bus | engine |
 //! | [`redis`] | nodes over Redis pub/sub, together with Node.js servers and emitters | engine, I/O |
 //! | [`interest`] | desired and confirmed subscriptions: what to send when | pure state machine |
@@ -37,6 +38,7 @@ pub mod probe;
 pub mod redis;
 pub mod requests;
 pub mod revocation;
+mod stamp;
 pub mod wire;
 
 pub use cluster::{Answers, Request, RequestError, RequestKind, Responder, Response, SocketDetails, Targets};
@@ -48,3 +50,4 @@ pub use memory::{MemoryBus, MemoryEngine};
 pub use nodes::{MAX_NODE_NAME_BYTES, NodeInfo, NodeTargets, Origin, SendError, is_node_name};
 pub use redis::{RedisConfig, RedisDriver, RedisEngine, StartError};
 pub use revocation::{Revocation, RevocationChange, RevocationSubject, Revocations};
+pub use stamp::{Stamp, TraceParent, TraceParentError};

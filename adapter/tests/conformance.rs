@@ -13,7 +13,7 @@ use std::{
 use broadgate_adapter::{
     Answers, Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, PublishError,
     RedisConfig, RedisDriver, RedisEngine, Request, RequestError, RequestKind, Response, SocketDetails,
-    SubscriberId, Targets, emitter,
+    Stamp, SubscriberId, Targets, emitter,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -186,6 +186,7 @@ async fn a_broadcast_reaches_the_other_node_whole(cluster: Cluster) {
         rooms: vec!["news".into()],
         except: vec!["muted".into(), "aSocketId".into()],
         flags: Flags { volatile: true, no_compress: true },
+        stamp: Stamp::default(),
         packet: EventPacket {
             json: r#"["photo",{"a":[1,-5,0.5,"é\n"],"file":{"_placeholder":true,"num":0}},{"_placeholder":true,"num":1}]"#
                 .into(),

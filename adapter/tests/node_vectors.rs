@@ -2,7 +2,7 @@
 //! read as Node reads them, and written byte by byte the same.
 
 use broadgate_adapter::{
-    Broadcast, EventPacket, Flags, Origin,
+    Broadcast, EventPacket, Flags, Origin, Stamp,
     wire::{Channels, Inbound, Limits, decode_tuple, encode_tuple},
 };
 use bytes::Bytes;
@@ -48,6 +48,7 @@ impl Vector {
                 volatile: self.flags.volatile == Some(true),
                 no_compress: self.flags.compress == Some(false),
             },
+            stamp: Stamp::default(),
             packet: EventPacket {
                 json: self.json.as_str().into(),
                 attachments: self.attachments.iter().map(|data| Bytes::from(bytes_of(data))).collect(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use broadgate_adapter::{
     Broadcast, Engine, Event, EventPacket, Flags, Origin, RedisConfig, RedisDriver, RedisEngine, Request,
-    RequestKind, StartError, Targets,
+    RequestKind, Stamp, StartError, Targets,
     wire::{DecodeError, Limits, PythonMessage, decode_python},
 };
 use bytes::Bytes;
@@ -29,6 +29,7 @@ fn broadcast(rooms: &[&str], except: &[&str], json: &str) -> Broadcast {
         rooms: names(rooms),
         except: names(except),
         flags: Flags::default(),
+        stamp: Stamp::default(),
         packet: EventPacket { json: json.into(), attachments: Vec::new() },
     }
 }

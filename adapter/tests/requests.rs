@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use broadgate_adapter::{
     Answers, Broadcast, EventPacket, Flags, Request, RequestError, RequestKind, Response, SocketDetails,
-    Targets,
+    Stamp, Targets,
     requests::PendingRequests,
     wire::{
         Channels, InboundRequest, IncomingRequest, Limits, RequestChannel, decode_request, decode_response,
@@ -53,6 +53,7 @@ fn ask(json: &str, attachments: Vec<Bytes>) -> Broadcast {
         rooms: names(&["r"]),
         except: names(&["x"]),
         flags: Flags { volatile: true, no_compress: true },
+        stamp: Stamp::default(),
         packet: EventPacket { json: json.into(), attachments },
     }
 }
@@ -113,6 +114,7 @@ fn a_broadcast_with_acks_is_read_and_written_byte_by_byte() {
     let broadcast = Broadcast {
         except: Vec::new(),
         flags: Flags::default(),
+        stamp: Stamp::default(),
         ..ask(r#"["ask",{"_placeholder":true,"num":0}]"#, vec![Bytes::from_static(&[7])])
     };
     let kind = RequestKind::Broadcast { broadcast: Arc::new(broadcast), timeout_ms: Some(1000) };
@@ -406,6 +408,7 @@ fn any_request() -> impl Strategy<Value = Request> {
                     rooms: targets.rooms,
                     except: targets.except,
                     flags: Flags { volatile, no_compress },
+                    stamp: Stamp::default(),
                     packet: EventPacket {
                         json: serde_json::json!(["e", text, 1.5]).to_string().into(),
                         attachments: Vec::new(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use broadgate_adapter::{
-    Broadcast, EventPacket, Flags,
+    Broadcast, EventPacket, Flags, Stamp, TraceParent,
     wire::{
         ChannelName, DecodeError, Inbound, Limits, decode, decode_json_message, decode_tuple, encode_tuple,
     },
@@ -35,6 +35,14 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
+fn stamp() -> impl Strategy<Value = Stamp> {
+    let trace = any::<([u8; 16], [u8; 8], bool)>();
+    (prop::option::of(1..1_u64 << 53), prop::option::of(trace)).prop_map(|(us, trace)| Stamp {
+        published_at_us: us.and_then(|us| us.try_into().ok()),
+        trace: trace.and_then(|(trace_id, span_id, sampled)| TraceParent::new(trace_id, span_id, sampled)),
+    })
+}
+
 fn broadcast() -> impl Strategy<Value = Broadcast> {
     (
         prop::collection::vec(json_value(), 0..5),
@@ -42,8 +50,9 @@ fn broadcast() -> impl Strategy<Value = Broadcast> {
         prop::collection::vec(".{0,20}", 0..4),
         prop::collection::vec(".{0,20}", 0..4),
         any::<(bool, bool)>(),
+        stamp(),
     )
-        .prop_map(|(args, attachments, rooms, except, (volatile, no_compress))| {
+        .prop_map(|(args, attachments, rooms, except, (volatile, no_compress), stamp)| {
             let mut items = vec![json!("event")];
             items.extend(args);
             for number in 0..attachments.len() {
@@ -54,6 +63,7 @@ fn broadcast() -> impl Strategy<Value = Broadcast> {
                 rooms: rooms.into_iter().map(String::into_boxed_str).collect(),
                 except: except.into_iter().map(String::into_boxed_str).collect(),
                 flags: Flags { volatile, no_compress },
+                stamp,
                 packet: EventPacket {
                     json: Value::Array(items).to_string().into_boxed_str(),
                     attachments: attachments.into_iter().map(Bytes::from).collect(),
@@ -71,7 +81,16 @@ proptest! {
         let value = |packet: &EventPacket| serde_json::from_str::<Value>(&packet.json).expect("valid JSON");
         prop_assert_eq!(value(&received.packet), value(&sent.packet));
         prop_assert_eq!(&received.packet.attachments, &sent.packet.attachments);
-        prop_assert_eq!((received.rooms, received.except, received.flags), (sent.rooms, sent.except, sent.flags));
+        prop_assert_eq!((received.rooms, received.except), (sent.rooms, sent.except));
+        prop_assert_eq!((received.flags, received.stamp), (sent.flags, sent.stamp));
+    }
+
+    #[test]
+    fn what_is_read_as_a_traceparent_is_written_the_same(text in "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,9})?") {
+        if let Ok(read) = TraceParent::parse(text.as_bytes()) {
+            prop_assert_eq!(TraceParent::parse(&read.to_text()), Ok(read));
+            prop_assert_eq!(&read.to_string()[2..52], &text[2..52]);
+        }
     }
 
     #[test]
@@ -79,6 +98,9 @@ proptest! {
         check_any(&payload);
         check_any(&[b"\x93\xa1x\x82\xa4type\x02\xa4data".as_slice(), &payload].concat());
         check_any(&[b"\x93\xa1x\x82\xa4type\x02\xa4data\x91\xa1e".as_slice(), &payload].concat());
+        let stamped = b"\x93\xa1x\x82\xa4type\x02\xa4data\x91\xa1e\x82\xadpublishedAtUs";
+        check_any(&[stamped.as_slice(), &payload].concat());
+        check_any(&[stamped.as_slice(), b"\x01\xabtraceparent", &payload].concat());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 #![allow(clippy::type_complexity, reason = "the tables say their types")]
 
 use broadgate_adapter::{
-    Broadcast, EventPacket, Flags,
+    Broadcast, EventPacket, Flags, Stamp,
     wire::{
         ChannelName, Channels, DecodeError, EncodeError, Inbound, Limits, decode, decode_tuple, encode_tuple,
     },
@@ -10,6 +10,15 @@ use broadgate_adapter::{
 
 const EVERYONE: ChannelName<'_> = ChannelName { namespace: "/", room: None };
 const NEWS: ChannelName<'_> = ChannelName { namespace: "/", room: Some("news") };
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn stamp(published_at_us: Option<u64>, trace: Option<&str>) -> Stamp {
+    Stamp {
+        published_at_us: published_at_us.map(|us| us.try_into().expect("not 0")),
+        trace: trace.map(|text| text.parse().expect("a traceparent")),
+    }
+}
 
 /// `["x", packet, opts]`
 fn message(packet: &[u8], opts: &[u8]) -> Vec<u8> {
@@ -231,6 +240,74 @@ fn other_shapes_are_refused() {
     }
 }
 
+/// A stamp that makes no sense is as good as none: the message is delivered all the same.
+#[test]
+fn stamps_are_read_where_they_make_sense() {
+    let time = |value: &[u8]| [b"\x81\xadpublishedAtUs".as_slice(), value].concat();
+    let trace = |value: &[u8]| [b"\x81\xabtraceparent".as_slice(), value].concat();
+    let text = |text: &str| [&[0xd9, u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    let us = Some(1_767_225_600_000_000);
+    let rows: &[(Vec<u8>, Stamp)] = &[
+        (time(b"\xcf\x00\x06\x47\x48\x46\x20\x40\x00"), stamp(us, None)),
+        (time(b"\xcb\x43\x19\x1d\x21\x18\x81\x00\x00"), stamp(us, None)),
+        (time(b"\x01"), stamp(Some(1), None)),
+        (time(b"\xcf\x00\x1f\xff\xff\xff\xff\xff\xff"), stamp(Some((1 << 53) - 1), None)),
+        (time(b"\xcf\x00\x20\x00\x00\x00\x00\x00\x00"), stamp(None, None)),
+        (time(b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), stamp(None, None)),
+        (time(b"\x00"), stamp(None, None)),
+        (time(b"\xff"), stamp(None, None)),
+        (time(b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00"), stamp(None, None)),
+        (time(b"\xc0"), stamp(None, None)),
+        (time(&text("1767225600000000")), stamp(None, None)),
+        (time(b"\x92\x01\x81\xa1a\x02"), stamp(None, None)),
+        (trace(&text(TRACEPARENT)), stamp(None, Some(TRACEPARENT))),
+        (trace(&text(&TRACEPARENT.to_uppercase())), stamp(None, None)),
+        (trace(&text(&"0".repeat(200))), stamp(None, None)),
+        (trace(&[b"\xc4\x37", TRACEPARENT.as_bytes()].concat()), stamp(None, None)),
+        (trace(b"\xa0"), stamp(None, None)),
+        (trace(b"\x01"), stamp(None, None)),
+        (trace(b"\x91\x81\xa1a\xc0"), stamp(None, None)),
+    ];
+    for (opts, expected) in rows {
+        let broadcast = read(&with_options(opts)).expect("it is delivered");
+        assert_eq!((broadcast.stamp, &*broadcast.packet.json), (*expected, "[\"e\"]"), "{opts:02x?}");
+    }
+    assert!(refused(&with_options(&trace(b"\xd9\x37"))).contains("ends in the middle"));
+    let rows = [
+        (r#""published_at_us":1767225600000000"#.to_owned(), stamp(us, None)),
+        (r#""published_at_us":1.7672256e15"#.to_owned(), stamp(us, None)),
+        (r#""published_at_us":-1"#.to_owned(), stamp(None, None)),
+        (r#""published_at_us":1e999"#.to_owned(), stamp(None, None)),
+        (r#""published_at_us":99999999999999999999"#.to_owned(), stamp(None, None)),
+        (r#""published_at_us":"1767225600000000""#.to_owned(), stamp(None, None)),
+        (r#""published_at_us":null,"traceparent":null"#.to_owned(), stamp(None, None)),
+        (format!(r#""published_at_us":7,"traceparent":"{TRACEPARENT}""#), stamp(Some(7), Some(TRACEPARENT))),
+        (format!(r#""traceparent":["{TRACEPARENT}"]"#), stamp(None, None)),
+        (format!(r#""traceparent":"{}""#, "0".repeat(100_000)), stamp(None, None)),
+    ];
+    for (keys, expected) in rows {
+        let broadcast = read(format!(r#"{{"event":"e",{keys}}}"#).as_bytes()).expect("it is delivered");
+        assert_eq!(broadcast.stamp, expected, "{keys}");
+    }
+}
+
+/// What a stamp adds to a message. Without one the message is what Node.js writes.
+#[test]
+fn a_stamp_is_written_behind_the_options_of_node() {
+    let mut broadcast = event("[\"e\"]", &[], &["news"]);
+    let bare = encode_tuple("x", &broadcast, &Limits::default()).expect("it is valid");
+    broadcast.stamp = stamp(Some(1_767_225_600_000_000), None);
+    let timed = encode_tuple("x", &broadcast, &Limits::default()).expect("it is valid");
+    broadcast.stamp = stamp(Some(1_767_225_600_000_000), Some(TRACEPARENT));
+    let traced = encode_tuple("x", &broadcast, &Limits::default()).expect("it is valid");
+    assert!(timed.ends_with(b"\x80\xadpublishedAtUs\xcf\x00\x06\x47\x48\x46\x20\x40\x00"), "{timed:02x?}");
+    assert!(
+        traced.ends_with(&[b"\xabtraceparent\xd9\x37", TRACEPARENT.as_bytes()].concat()),
+        "{traced:02x?}"
+    );
+    assert_eq!((timed.len() - bare.len(), traced.len() - timed.len()), (23, 69));
+}
+
 #[test]
 fn every_beginning_of_a_message_is_refused() {
     let broadcast = Broadcast {
@@ -238,6 +315,7 @@ fn every_beginning_of_a_message_is_refused() {
         rooms: vec!["news".into()],
         except: vec!["x".into()],
         flags: Flags { volatile: true, no_compress: true },
+        stamp: stamp(Some(1_767_225_600_000_000), Some(TRACEPARENT)),
         packet: EventPacket {
             json: r#"["e",{"_placeholder":true,"num":0},[1,"é",{"a":300}]]"#.into(),
             attachments: vec![vec![1, 2, 3].into()],
@@ -397,6 +475,7 @@ fn json_becomes_the_smallest_msgpack() {
             rooms: Vec::new(),
             except: Vec::new(),
             flags: Flags::default(),
+            stamp: Stamp::default(),
             packet: EventPacket { json: format!("[\"e\",{json}]").into(), attachments: Vec::new() },
         };
         let written = encode_tuple("x", &broadcast, &Limits::default()).expect(json);
@@ -422,6 +501,7 @@ fn events_that_cannot_be_written_are_refused() {
             rooms: Vec::new(),
             except: Vec::new(),
             flags: Flags::default(),
+            stamp: Stamp::default(),
             packet,
         };
         assert!(encode_tuple("x", &broadcast, &Limits::default()).is_err(), "{json}");
@@ -435,6 +515,7 @@ fn event(json: &str, attachments: &[&[u8]], rooms: &[&str]) -> Broadcast {
         rooms: rooms.iter().map(|&room| room.into()).collect(),
         except: Vec::new(),
         flags: Flags::default(),
+        stamp: Stamp::default(),
         packet: EventPacket {
             json: json.into(),
             attachments: attachments.iter().map(|data| data.to_vec().into()).collect(),

@@ -3,17 +3,22 @@
 //!
 //! It shares the channels with the msgpack tuple; the first byte `{` tells them apart, as no tuple starts with it.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{ChannelName, DecodeError, Limits, to_json};
-use crate::{Broadcast, EventPacket, Flags};
+use crate::{
+    Broadcast, EventPacket, Flags, Stamp, TraceParent,
+    stamp::{published_at_us, published_at_us_of_float},
+};
 
 /// What the object may hold. An unknown key is refused, so that a misspelt one does not go unnoticed.
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "an object with the keys event, data or args, rooms, except, volatile"
+    expecting = "an object with the keys event, data or args, rooms, except, volatile, published_at_us, traceparent"
 )]
 struct Message<'a> {
     event: String,
@@ -24,6 +29,10 @@ struct Message<'a> {
     rooms: Option<Names>,
     except: Option<Names>,
     volatile: Option<bool>,
+    #[serde(borrow)]
+    published_at_us: Option<&'a RawValue>,
+    #[serde(borrow)]
+    traceparent: Option<&'a RawValue>,
 }
 
 /// `"data": null` is the argument `null`, not the lack of an argument.
@@ -48,7 +57,8 @@ pub fn is_json_message(payload: &[u8]) -> bool {
 ///
 /// Keys: `event` (required), `data` (the single argument) or `args` (the list of arguments; neither: none), `rooms`
 /// (only on the channel of the whole namespace; a room's channel is its room), `except`, `volatile`. `rooms` and
-/// `except` are a name or a list of names.
+/// `except` are a name or a list of names. `published_at_us` (microseconds since 1970) and `traceparent` say what they say
+/// in the tuple; one that makes no sense counts as missing.
 ///
 /// # Errors
 /// If it is anything else; the reason says what.
@@ -83,8 +93,25 @@ pub fn decode_json_message(
         rooms,
         except: room_list(message.except, limits)?,
         flags: Flags { volatile: message.volatile.unwrap_or(false), no_compress: false },
+        stamp: Stamp {
+            published_at_us: message.published_at_us.and_then(microseconds),
+            trace: message.traceparent.and_then(trace_parent),
+        },
         packet: EventPacket { json: event_json(&message.event, &args), attachments: Vec::new() },
     })
+}
+
+fn microseconds(value: &RawValue) -> Option<NonZeroU64> {
+    match serde_json::from_str(value.get()) {
+        Ok(us) => published_at_us(us),
+        Err(_) => published_at_us_of_float(serde_json::from_str(value.get()).ok()?),
+    }
+}
+
+fn trace_parent(value: &RawValue) -> Option<TraceParent> {
+    // None of its characters needs an escape.
+    let text = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    TraceParent::parse(text.as_bytes()).ok()
 }
 
 pub(super) fn event_json(event: &str, args: &[&RawValue]) -> Box<str> {

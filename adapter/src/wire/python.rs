@@ -16,7 +16,7 @@ use super::{
     to_json,
     to_msgpack::push_json,
 };
-use crate::{Broadcast, EventPacket, Flags, Request, RequestKind, Targets};
+use crate::{Broadcast, EventPacket, Flags, Request, RequestKind, Stamp, Targets};
 
 /// What a message on the channel asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,8 @@ fn emit(message: Message<'_>, namespace: Box<str>, limits: &Limits) -> Result<Py
         Some(names) => rooms(names, limits)?,
     };
     let except = room_list(message.skip_sid, limits)?;
-    Ok(PythonMessage::Emit(Broadcast { namespace, rooms, except, flags: Flags::default(), packet }))
+    let (flags, stamp) = (Flags::default(), Stamp::default());
+    Ok(PythonMessage::Emit(Broadcast { namespace, rooms, except, flags, stamp, packet }))
 }
 
 /// Python sends a list of the arguments; a single None is no argument.

@@ -16,7 +16,7 @@ use super::{
     to_json,
     to_msgpack::{push_array_head, push_json, push_map_head, push_text, push_unsigned},
 };
-use crate::{Broadcast, EventPacket, Flags, Request, RequestKind, Targets};
+use crate::{Broadcast, EventPacket, Flags, Request, RequestKind, Stamp, Targets};
 
 /// A request that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +198,8 @@ fn broadcast(
     };
     let Targets { rooms, except } = targets(opts, limits)?;
     let packet = EventPacket { json: to_json::array_of(&packet.data), attachments };
-    let broadcast = Arc::new(Broadcast { namespace: namespace.into(), rooms, except, flags, packet });
+    let namespace = namespace.into();
+    let broadcast = Arc::new(Broadcast { namespace, rooms, except, flags, stamp: Stamp::default(), packet });
     Ok(RequestKind::Broadcast { broadcast, timeout_ms })
 }
 

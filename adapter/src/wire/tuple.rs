@@ -1,5 +1,13 @@
 //! The classic adapter's broadcast, `[uid, packet, opts]` in msgpack (wire.md 3.1), with every tolerance that emitters
 //! in other languages need (wire.md 4).
+//!
+//! `opts` may hold two keys of ours beside `rooms`, `except` and `flags`; the Node.js adapter looks at none that it does
+//! not know:
+//!
+//! - `publishedAtUs`: when it was published, in microseconds since 1970, as an integer or a double;
+//! - `traceparent`: the span that published it, as text (W3C Trace Context, section 3.2).
+//!
+//! One that makes no sense counts as missing, and the message is delivered all the same.
 
 use std::borrow::Cow;
 
@@ -7,9 +15,15 @@ use super::{
     DecodeError, EncodeError, Limits,
     msgpack::{Reader, Token},
     to_json,
-    to_msgpack::{push_array_head, push_json, push_map_head, push_text},
+    to_msgpack::{push_array_head, push_json, push_map_head, push_text, push_unsigned},
 };
-use crate::{Broadcast, EventPacket, Flags, Origin};
+use crate::{
+    Broadcast, EventPacket, Flags, Origin, Stamp, TraceParent,
+    stamp::{published_at_us, published_at_us_of_float},
+};
+
+const PUBLISHED_AT_US: &str = "publishedAtUs";
+const TRACEPARENT: &str = "traceparent";
 
 const PACKET_TYPE_EVENT: u8 = 2;
 /// Old emitters send it for binary or for text outside ASCII, with the bytes inside; read as 2, both work.
@@ -26,8 +40,8 @@ pub enum Inbound {
     Broadcast(Broadcast, Origin),
 }
 
-/// Writes `broadcast` as the node `uid` publishes it, byte by byte what `@socket.io/redis-adapter` writes. Takes no more
-/// memory than [`Limits::max_message_bytes`] and what a vector reserves when it grows.
+/// Writes `broadcast` as the node `uid` publishes it, byte by byte what `@socket.io/redis-adapter` writes, and behind
+/// that what the stamp says. Takes no more memory than [`Limits::max_message_bytes`] and what a vector reserves when it grows.
 ///
 /// # Errors
 /// If the event is no valid JSON, names an attachment that is not there, or is refused by [`decode_tuple`] with the
@@ -38,7 +52,7 @@ pub fn encode_tuple(uid: &str, broadcast: &Broadcast, limits: &Limits) -> Result
     let rooms: usize = broadcast.rooms.iter().chain(&broadcast.except).map(|room| room.len() + 5).sum();
     limits.check_rooms(&broadcast.rooms)?;
     limits.check_rooms(&broadcast.except)?;
-    let bytes = 96 + broadcast.namespace.len() + packet.json.len() + attachments + rooms;
+    let bytes = 192 + broadcast.namespace.len() + packet.json.len() + attachments + rooms;
     let mut out = Vec::with_capacity(bytes.min(limits.max_message_bytes));
     push_array_head(&mut out, 3);
     push_text(&mut out, uid);
@@ -55,13 +69,22 @@ pub fn encode_tuple(uid: &str, broadcast: &Broadcast, limits: &Limits) -> Result
     push_text(&mut out, "nsp");
     push_text(&mut out, &broadcast.namespace);
 
-    push_map_head(&mut out, 3);
+    let Stamp { published_at_us, trace } = broadcast.stamp;
+    push_map_head(&mut out, 3 + u8::from(published_at_us.is_some()) + u8::from(trace.is_some()));
     push_text(&mut out, "rooms");
     push_rooms(&mut out, &broadcast.rooms);
     push_text(&mut out, "except");
     push_rooms(&mut out, &broadcast.except);
     push_text(&mut out, "flags");
     push_flags(&mut out, broadcast.flags);
+    if let Some(us) = published_at_us {
+        push_text(&mut out, PUBLISHED_AT_US);
+        push_unsigned(&mut out, us.get());
+    }
+    if let Some(trace) = trace {
+        push_text(&mut out, TRACEPARENT);
+        push_text(&mut out, &trace.to_string());
+    }
     limits.check_message_bytes(out.len())?;
     Ok(out)
 }
@@ -110,6 +133,7 @@ pub fn decode_tuple(
         rooms: options.rooms,
         except: options.except,
         flags: options.flags,
+        stamp: options.stamp,
         packet,
     };
     Ok(Inbound::Broadcast(broadcast, origin))
@@ -160,6 +184,7 @@ struct Options {
     rooms: Vec<Box<str>>,
     except: Vec<Box<str>>,
     flags: Flags,
+    stamp: Stamp,
 }
 
 fn read_options(reader: &mut Reader<'_>, limits: &Limits) -> Result<Options, DecodeError> {
@@ -169,6 +194,21 @@ fn read_options(reader: &mut Reader<'_>, limits: &Limits) -> Result<Options, Dec
             b"rooms" => options.rooms = read_rooms(reader, limits)?,
             b"except" => options.except = read_rooms(reader, limits)?,
             b"flags" => options.flags = read_flags(reader)?,
+            key if key == PUBLISHED_AT_US.as_bytes() => {
+                options.stamp.published_at_us = match peek(reader)? {
+                    Token::Unsigned(us) => published_at_us(us),
+                    Token::Float(us) => published_at_us_of_float(us),
+                    _ => None,
+                };
+                reader.skip()?;
+            }
+            key if key == TRACEPARENT.as_bytes() => {
+                options.stamp.trace = match peek(reader)? {
+                    Token::Text(text) => TraceParent::parse(text).ok(),
+                    _ => None,
+                };
+                reader.skip()?;
+            }
             _ => reader.skip()?,
         }
     }
@@ -245,13 +285,18 @@ fn read_flags(reader: &mut Reader<'_>) -> Result<Flags, DecodeError> {
 
 /// `None` for what is neither a boolean nor an integer.
 fn read_bool(reader: &mut Reader<'_>) -> Result<Option<bool>, DecodeError> {
-    let value = match Reader::new(reader.rest()).next()? {
+    let value = match peek(reader)? {
         Token::Bool(value) => Some(value),
         Token::Unsigned(number) => Some(number != 0),
         _ => None,
     };
     reader.skip()?;
     Ok(value)
+}
+
+/// The next value, or the head of it, which is not taken.
+fn peek<'a>(reader: &Reader<'a>) -> Result<Token<'a>, DecodeError> {
+    Reader::new(reader.rest()).next()
 }
 
 fn push_rooms(out: &mut Vec<u8>, rooms: &[Box<str>]) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use broadgate_adapter::{
-    Broadcast, Engine, Event, EventPacket, EventSink, Flags, Request, Responder, SubscriberId,
+    Broadcast, Engine, Event, EventPacket, EventSink, Flags, Request, Responder, Stamp, SubscriberId,
 };
 use parking_lot::Mutex;
 
@@ -140,6 +140,7 @@ pub fn event(rooms: &[&str], except: &[&str], json: &str) -> Arc<Broadcast> {
         rooms: rooms.iter().map(|&room| room.into()).collect(),
         except: except.iter().map(|&room| room.into()).collect(),
         flags: Flags::default(),
+        stamp: Stamp::default(),
         packet: EventPacket { json: json.into(), attachments: Vec::new() },
     })
 }

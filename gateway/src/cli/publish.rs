@@ -1,8 +1,10 @@
 //! `publish`: one event to rooms, for scripts and for trying things out.
 
+use std::time::SystemTime;
+
 use anyhow::{Context, bail, ensure};
 use broadgate::config::Secret;
-use broadgate_adapter::{Broadcast, EventPacket, Flags, emitter};
+use broadgate_adapter::{Broadcast, EventPacket, Flags, Stamp, emitter};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -91,6 +93,7 @@ fn through_redis(args: &PublishArgs, url: &Secret, values: &[Value]) -> anyhow::
         rooms: args.rooms.iter().map(|room| room.as_str().into()).collect(),
         except: args.except.iter().map(|room| room.as_str().into()).collect(),
         flags: Flags::default(),
+        stamp: Stamp::at(SystemTime::now()),
         packet: EventPacket {
             json: Value::Array(event.collect()).to_string().into(),
             attachments: Vec::new(),

@@ -1,8 +1,8 @@
 //! What clients ask for: `join`, `leave`, `publish`, each answered with one object where an ack is asked for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError};
+use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError, Stamp};
 use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -307,6 +307,7 @@ impl Hub {
             rooms: vec![room.into()],
             except: own_id.iter().map(|id| id.as_str().into()).collect(),
             flags: Flags::default(),
+            stamp: Stamp::at(SystemTime::now()),
             packet: EventPacket { json: event_json(event, args), attachments },
         })
     }

@@ -131,7 +131,7 @@ impl Fanout<'_> {
 
 #[cfg(test)]
 mod tests {
-    use broadgate_adapter::{EventPacket, Flags, Origin};
+    use broadgate_adapter::{EventPacket, Flags, Origin, Stamp};
 
     use super::*;
 
@@ -141,6 +141,7 @@ mod tests {
             rooms: vec![room.into()],
             except: vec![],
             flags: Flags::default(),
+            stamp: Stamp::default(),
             packet: EventPacket { json: "x".repeat(size).into(), attachments: vec![] },
         });
         Received { broadcast, source }

@@ -1,6 +1,9 @@
 //! `POST /api/v1/publish`: one event to rooms, for backends without a Socket.IO library.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use axum::{
     Json,
@@ -9,7 +12,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use broadgate_adapter::{Broadcast, EventPacket, Flags, PublishError};
+use broadgate_adapter::{Broadcast, EventPacket, Flags, PublishError, Stamp};
 use broadgate_protocol::socketio::is_reserved_event;
 use serde::{Deserialize, Deserializer};
 use serde_json::{json, value::RawValue};
@@ -69,7 +72,8 @@ enum Refusal {
 }
 
 pub(super) async fn publish(State(node): State<Arc<Node>>, body: Bytes) -> Response {
-    let broadcast = match read(&body, &node.settings) {
+    let stamp = Stamp::at(SystemTime::now());
+    let broadcast = match read(&body, stamp, &node.settings) {
         Ok(broadcast) => broadcast,
         Err(refusal) => {
             if matches!(refusal, Refusal::TooManyRooms) {
@@ -107,7 +111,7 @@ fn unavailable(message: &str, delivered: usize) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
 }
 
-fn read(body: &[u8], settings: &Settings) -> Result<Broadcast, Refusal> {
+fn read(body: &[u8], stamp: Stamp, settings: &Settings) -> Result<Broadcast, Refusal> {
     let request: Request = serde_json::from_slice(body).map_err(|error| Refusal::Json(error.to_string()))?;
     if !settings.namespaces.iter().any(|namespace| namespace.name == request.namespace) {
         return Err(Refusal::Namespace(request.namespace));
@@ -123,6 +127,7 @@ fn read(body: &[u8], settings: &Settings) -> Result<Broadcast, Refusal> {
         rooms,
         except: request.except.into_iter().map(Into::into).collect(),
         flags: Flags { volatile: request.volatile, no_compress: false },
+        stamp,
         packet: EventPacket { json: event_json(&request.event, &args), attachments: Vec::new() },
     })
 }
@@ -163,7 +168,8 @@ mod tests {
     use super::*;
 
     fn read_text(body: &str) -> Result<Broadcast, String> {
-        read(body.as_bytes(), &Settings::development()).map_err(|refusal| refusal.to_string())
+        read(body.as_bytes(), Stamp::default(), &Settings::development())
+            .map_err(|refusal| refusal.to_string())
     }
 
     #[test]
