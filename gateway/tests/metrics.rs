@@ -66,6 +66,28 @@ fn counters_of_clients_and_the_adapter_exist_at_0_from_the_start() {
 }
 
 #[test]
+fn histograms_have_all_their_buckets_at_0_from_the_start() {
+    let page = page_of_new_node();
+    let histograms: Vec<_> = page.iter().filter(|(_, family)| family.kind == "histogram").collect();
+    assert!(histograms.len() > 5, "{histograms:?}");
+    for (name, family) in histograms {
+        let samples =
+            family.series.iter().filter(|(labels, _)| bound(labels).is_some_and(|le| le == "+Inf")).count();
+        assert!(samples > 0, "{name} has no bucket without a bound");
+        let finite = family.series.iter().filter(|(labels, _)| bound(labels).is_some()).count() / samples - 1;
+        assert!((5..20).contains(&finite), "{name} has {finite} bounds");
+        // A sum and a count for each.
+        assert_eq!(family.series.len(), samples * (finite + 1 + 2), "{name}");
+        assert!(family.series.iter().all(|(_, value)| *value == 0.0), "{name}: {:?}", family.series);
+    }
+}
+
+/// The upper bound of a histogram's bucket.
+fn bound(labels: &[(String, String)]) -> Option<&str> {
+    labels.iter().find(|(name, _)| name == "le").map(|(_, value)| value.as_str())
+}
+
+#[test]
 fn names_and_help_follow_the_conventions() {
     // https://prometheus.io/docs/practices/naming: one prefix, base units, `_total` for counters only.
     const NOT_BASE_UNITS: [&str; 9] = [
@@ -177,9 +199,26 @@ fn table(page: &Page) -> String {
     for (name, family) in page {
         let Family { kind, help, .. } = family;
         let help = help.replace('|', "\\|");
+        let help = format!("{help}{}", bounds(family));
         table.push_str(&format!("| `{name}` | {kind} | {} | {help} |\n", labels(family)));
     }
     table
+}
+
+/// What is said of a histogram's buckets.
+fn bounds(family: &Family) -> String {
+    let mut bounds: Vec<f64> = family
+        .series
+        .iter()
+        .filter_map(|(labels, _)| bound(labels)?.parse().ok())
+        .filter(|le: &f64| le.is_finite())
+        .collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    match bounds[..] {
+        [first, .., last] => format!(" Buckets: {} from {first} to {last}.", bounds.len()),
+        _ => String::new(),
+    }
 }
 
 /// The labels of a family with all their values. The bounds of a histogram's buckets are none.

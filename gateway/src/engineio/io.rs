@@ -202,16 +202,17 @@ impl EngineIo {
         self.admit(session, 1, bytes, now_ms)
     }
 
-    /// A pending session has not done yet what it came for. There is a bound on their number.
-    pub fn set_pending(&mut self, session: SessionId, pending: bool) {
+    /// A pending session has not done yet what it came for. There is a bound on their number. True: that has changed.
+    pub fn set_pending(&mut self, session: SessionId, pending: bool) -> bool {
         let counters = Arc::clone(&self.spec.counters);
-        let Some(state) = self.session_mut(session) else { return };
+        let Some(state) = self.session_mut(session) else { return false };
         match (state.pending, pending) {
             (false, true) => counters.sessions_pending.add(1),
             (true, false) => counters.sessions_pending.sub(1),
-            _ => {}
+            _ => return false,
         }
         state.pending = pending;
+        true
     }
 
     /// The time that [`Self::set_deadline`] was told.

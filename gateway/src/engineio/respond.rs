@@ -1,7 +1,10 @@
 //! HTTP requests on the public listener: the checks in their documented order (wire.md 1.3), then the session's owner
 //! is asked, on this shard or another.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::body::Body;
 use broadgate_protocol::engineio::{Query, RequestError, RequestFacts, Target, Transport, check_request};
@@ -182,6 +185,7 @@ async fn new_polling<A: Application>(
     http: &HttpContext<A::Message>,
     request: &HttpRequest<Incoming>,
 ) -> Answer {
+    let began = Instant::now();
     let address = match admit(shard, http, request) {
         Ok(address) => address,
         Err(why) => return Ok(retry_later(http, why)),
@@ -190,6 +194,7 @@ async fn new_polling<A: Application>(
     let handshake = handshake(http, request);
     let opened = shard.with(|server, now_ms| {
         let session = server.open_polling(address, handshake, now_ms)?;
+        http.counters.histograms.handshake_polling.observe(micros_since(began));
         server.take_poll(session, PollReply::Here(reply));
         server.settle(now_ms);
         Some(())
@@ -208,6 +213,7 @@ fn new_websocket<A: Application>(
     http: &Arc<HttpContext<A::Message>>,
     mut request: HttpRequest<Incoming>,
 ) -> Answer {
+    let began = Instant::now();
     let address = match admit(shard, http, &request) {
         Ok(address) => address,
         Err(why) => return Ok(retry_later(http, why)),
@@ -218,12 +224,18 @@ fn new_websocket<A: Application>(
     };
     let handshake = handshake(http, &request);
     let (shard, on_upgrade) = (shard.clone(), hyper::upgrade::on(&mut request));
+    let counters = Arc::clone(&http.counters);
     tokio::task::spawn_local(async move {
         if let Some((socket, early)) = upgraded(on_upgrade).await {
+            counters.histograms.handshake_websocket.observe(micros_since(began));
             shard.with(|server, now_ms| server.open_websocket(socket, early, address, handshake, now_ms));
         }
     });
     Ok(switching_protocols(&accept))
+}
+
+fn micros_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What the application gets to know of a session's first request.

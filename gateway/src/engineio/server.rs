@@ -202,16 +202,25 @@ impl<A: Application> Server<A> {
             return;
         }
         if matches!(packet, Packet::Pong(_)) {
-            return state.heartbeat.on_pong(now_ms, &timing);
+            if let Some(round_trip_ms) = state.heartbeat.on_pong(now_ms, &timing) {
+                let histograms = &self.io.spec.counters.histograms;
+                match transport {
+                    Transport::Polling => histograms.ping_rtt_polling.observe(round_trip_ms),
+                    Transport::WebSocket => histograms.ping_rtt_websocket.observe(round_trip_ms),
+                }
+            }
+            return;
         }
         state.heartbeat.on_other_packet(now_ms, &timing);
         match packet {
             Packet::Message(text) => {
                 self.io.spec.counters.messages_received.add(1);
+                self.io.spec.counters.histograms.message_size_received.observe(text.len() as u64);
                 self.application.on_text(&mut self.io, session, text, now_ms);
             }
             Packet::Binary(data) => {
                 self.io.spec.counters.messages_received.add(1);
+                self.io.spec.counters.histograms.message_size_received.observe(data.len() as u64);
                 self.application.on_binary(&mut self.io, session, &data, now_ms);
             }
             Packet::Ping(_) => self.io.doom(session, CloseReason::TransportError),

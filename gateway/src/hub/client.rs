@@ -40,6 +40,9 @@ pub(super) struct Client {
     pub(super) assembler: Option<Box<Assembler>>,
     /// Joins and publishes that wait for the adapter.
     pub(super) pending_acks: u32,
+    /// When the session opened here, by the low bits of the shard's clock in milliseconds; lies in space that would be
+    /// empty otherwise.
+    pub(super) opened_at_ms: u32,
     /// Of a session that came from another node.
     pub(super) foreign: Option<Box<Foreign>>,
     /// Of one with a token.
@@ -58,15 +61,21 @@ pub(super) struct Foreign {
 }
 
 impl Client {
-    pub(super) fn new(session: SessionId) -> Self {
+    pub(super) fn new(session: SessionId, now_ms: u64) -> Self {
         Self {
             session,
             sockets: SmallVec::new(),
             assembler: None,
             pending_acks: 0,
+            opened_at_ms: now_ms as u32,
             foreign: None,
             identity: None,
         }
+    }
+
+    /// How long it has been open here, in milliseconds; wrong for one that is older than 49 days.
+    pub(super) fn age_ms(&self, now_ms: u64) -> u64 {
+        u64::from((now_ms as u32).wrapping_sub(self.opened_at_ms))
     }
 
     pub(super) fn socket(&self, namespace: NamespaceId) -> Option<&Socket> {
@@ -81,6 +90,18 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_age_of_a_client_outlives_a_turn_of_its_clock() {
+        for (opened_ms, now_ms, age_ms) in [
+            (5, 5, 0),
+            (5, 1005, 1000),
+            ((1 << 32) - 1, 1 << 32, 1),
+            ((3 << 32) + 7, (4 << 32) + 6, u64::from(u32::MAX)),
+        ] {
+            assert_eq!(Client::new(SessionId::for_tests(0), opened_ms).age_ms(now_ms), age_ms);
+        }
+    }
 
     #[test]
     fn a_client_with_one_socket_in_one_room_is_small_and_owns_no_heap() {

@@ -1,6 +1,9 @@
 //! What clients ask for: `join`, `leave`, `publish`, each answered with one object where an ack is asked for.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use broadgate_adapter::{Broadcast, EngineFuture, EventPacket, Flags, PublishError, Stamp};
 use broadgate_protocol::socketio::{Event, EventName, Packet, is_reserved_event};
@@ -172,9 +175,17 @@ impl Hub {
         room.is_some_and(|room| memberships.any(|one| one.room == room))
     }
 
+    /// Measures the room that a socket has joined just now.
+    pub(super) fn observe_join(&self, io: &EngineIo, joined: Option<Joined>) {
+        if let Some(Joined::Room(room) | Joined::NewRoom(room)) = joined {
+            io.counters().histograms.room_size.observe(self.directory.room(room).members.len() as u64);
+        }
+    }
+
     /// The ack of a join comes when the node is subscribed: what is published after it arrives.
     fn joined(&mut self, io: &mut EngineIo, caller: Caller<'_>, name: &str, joined: Joined, now_ms: u64) {
         let (Joined::Room(id) | Joined::NewRoom(id) | Joined::Already(id)) = joined;
+        self.observe_join(io, Some(joined));
         let room = self.directory.room(id);
         if room.subscribed {
             io.counters().joins_ok.add(1);
@@ -278,7 +289,16 @@ impl Hub {
         let (session, namespace) = (caller.session, caller.namespace);
         let room = broadcast.rooms.first().cloned().unwrap_or_default();
         let ack_id = ack_id.into();
-        let done = PublishDone { session, namespace, ack_id, room, delivered, local_only, result: Ok(()) };
+        let done = PublishDone {
+            session,
+            namespace,
+            ack_id,
+            room,
+            delivered,
+            local_only,
+            result: Ok(()),
+            asked: Instant::now(),
+        };
         self.await_publish(io, done, elsewhere, published, answered);
     }
 
@@ -349,6 +369,8 @@ impl Hub {
 
     pub(super) fn on_published(&mut self, io: &mut EngineIo, done: &PublishDone) {
         io.counters().acks_pending.sub(1);
+        let waited_us = u64::try_from(done.asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        io.counters().histograms.ack_publish.observe(waited_us);
         self.ack_is_done(done.session);
         let caller = Caller { session: done.session, namespace: done.namespace, ack_id: Some(&done.ack_id) };
         match &done.result {

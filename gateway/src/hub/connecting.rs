@@ -53,7 +53,7 @@ enum Presented {
 impl Hub {
     /// A session is open.
     pub(super) fn begin(&mut self, io: &mut EngineIo, session: SessionId, handshake: Handshake, now_ms: u64) {
-        self.directory.add_client(session);
+        self.directory.add_client(session, now_ms);
         let deadline_ms = now_ms + self.spec.connect_timeout_ms;
         io.set_pending(session, true);
         io.set_deadline(session, Some(deadline_ms));
@@ -276,7 +276,8 @@ impl Hub {
         let connected_at_s = u32::try_from(unix_time_ms() / 1000).unwrap_or(u32::MAX);
         self.directory.connect(session.index, namespace, id.secret, connected_at_s);
         for room in rooms {
-            self.directory.join(session.index, namespace, room);
+            let joined = self.directory.join(session.index, namespace, room);
+            self.observe_join(io, joined);
         }
         let Some(client) = self.directory.client_mut(session.index) else { return };
         if let Some((grant, place)) = grant {
@@ -294,7 +295,11 @@ impl Hub {
             }
         }
         self.set_deadline(io, session, now_ms);
-        io.set_pending(session, false);
+        if io.set_pending(session, false)
+            && let Some(client) = self.directory.client(session.index)
+        {
+            io.counters().histograms.connect_duration.observe(client.age_ms(now_ms));
+        }
         io.counters().connects_ok.add(1);
         io.counters().sockets.add(1);
         let name = self.namespace_name(namespace);

@@ -108,13 +108,13 @@ impl Directory {
         self.memberships
     }
 
-    pub(super) fn add_client(&mut self, session: SessionId) {
+    pub(super) fn add_client(&mut self, session: SessionId, now_ms: u64) {
         let index = session.index as usize;
         if self.clients.len() <= index {
             self.clients.resize_with(index + 1, || None);
             self.stamps.resize(index + 1, 0);
         }
-        self.clients[index] = Some(Client::new(session));
+        self.clients[index] = Some(Client::new(session, now_ms));
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
@@ -349,7 +349,7 @@ mod tests {
     fn a_room_lives_from_its_first_member_to_its_last() {
         let mut directory = Directory::new(2);
         for index in 0..3 {
-            directory.add_client(session(index));
+            directory.add_client(session(index), 0);
             directory.connect(index, MAIN, 0, 0);
         }
         assert!(matches!(directory.join(0, MAIN, "news"), Some(Joined::NewRoom(_))));
@@ -370,7 +370,7 @@ mod tests {
     fn a_join_that_waits_goes_with_the_membership_that_it_is_for() {
         let mut directory = Directory::new(1);
         for index in 0..2 {
-            directory.add_client(session(index));
+            directory.add_client(session(index), 0);
             directory.connect(index, MAIN, 0, 0);
             directory.join(index, MAIN, "news");
         }
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn a_room_that_is_held_outlives_its_members_and_tells_who_waits_for_it() {
         let mut directory = Directory::new(1);
-        directory.add_client(session(0));
+        directory.add_client(session(0), 0);
         directory.connect(0, MAIN, 0, 0);
         let (room, is_new) = directory.hold(MAIN, "news", session(1));
         assert!(is_new);
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn each_session_is_looked_at_once_in_a_round() {
         let mut directory = Directory::new(1);
-        directory.add_client(session(0));
+        directory.add_client(session(0), 0);
         directory.begin_round();
         assert!(directory.first_look(0));
         assert!(!directory.first_look(0));
@@ -426,7 +426,7 @@ mod tests {
         let mut directory = Directory::new(2);
         let mut model: BTreeMap<(u16, String), BTreeSet<u32>> = BTreeMap::new();
         let mut connected: BTreeSet<(u32, u16)> = BTreeSet::new();
-        (0..20).for_each(|index| directory.add_client(session(index)));
+        (0..20).for_each(|index| directory.add_client(session(index), 0));
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         for _ in 0..20_000 {
             seed ^= seed << 13;

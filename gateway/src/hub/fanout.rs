@@ -83,6 +83,13 @@ pub(super) fn deliver(
     let counters = fanout.io.counters();
     counters.broadcasts.add(run.len() as u64);
     counters.deliveries.add((fanout.reached * run.len()) as u64);
+    let reached = fanout.reached as u64;
+    counters.histograms.broadcast_fanout.observe_many(reached, run.len() as u64);
+    for Received { broadcast, .. } in run {
+        let attachments: usize = broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum();
+        let bytes = (broadcast.packet.json.len() + attachments) as u64;
+        counters.histograms.message_size_sent.observe_many(bytes, reached);
+    }
     fanout.reached
 }
 

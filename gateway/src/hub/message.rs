@@ -1,6 +1,6 @@
 //! What shards are sent.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use broadgate_adapter::{Broadcast, PublishError};
 use tokio::sync::oneshot;
@@ -45,4 +45,6 @@ pub struct PublishDone {
     /// Only this node's members got it, as it was to be.
     pub(super) local_only: bool,
     pub(super) result: Result<(), PublishError>,
+    /// When the client asked.
+    pub(super) asked: Instant,
 }

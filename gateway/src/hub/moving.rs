@@ -147,7 +147,13 @@ impl Hub {
     }
 
     /// Makes the sockets of a session that is coming, in all of their rooms; again where these have changed.
-    pub(super) fn arrive(&mut self, io: &EngineIo, session: SessionId, plan: &[u8]) -> Result<(), BadState> {
+    pub(super) fn arrive(
+        &mut self,
+        io: &EngineIo,
+        session: SessionId,
+        plan: &[u8],
+        now_ms: u64,
+    ) -> Result<(), BadState> {
         let planned: Vec<MovedSocket> = decode_state(plan)?;
         self.check_bounds(&planned)?;
         let before = self.gauges();
@@ -163,7 +169,7 @@ impl Hub {
             self.update_gauges(io, before);
             return Ok(());
         }
-        self.directory.add_client(session);
+        self.directory.add_client(session, now_ms);
         self.moving.push(Moving { session, gate: Gate::ARRIVING, arrival: None });
         let arrived = planned.iter().try_for_each(|socket| self.arrive_socket(io, session, socket));
         // Also where one could not: what is there so far is taken out with the session.

@@ -161,7 +161,9 @@ impl Hub {
         if !self.has_place_for(index, namespace, room) {
             return io.counters().server_joins_refused.add(1);
         }
-        match self.join_quietly(index, namespace, room) {
+        let joined = self.join_quietly(index, namespace, room);
+        self.observe_join(io, joined);
+        match joined {
             Some(Joined::NewRoom(_) | Joined::Room(_)) => io.counters().server_joins.add(1),
             Some(Joined::Already(_)) | None => {}
         }

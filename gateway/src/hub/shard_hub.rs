@@ -346,7 +346,9 @@ impl Application for Hub {
             );
         }
         // A session on its way here that was not announced yet is no client.
-        if self.directory.client(session.index).is_some_and(|client| client.session == session) {
+        if let Some(client) = self.directory.client(session.index).filter(|client| client.session == session)
+        {
+            io.counters().histograms.connection_duration.observe(client.age_ms(now_ms));
             self.remove_client(io, session);
         }
     }
@@ -360,9 +362,9 @@ impl Application for Hub {
         io: &mut EngineIo,
         session: SessionId,
         plan: &[u8],
-        _now_ms: u64,
+        now_ms: u64,
     ) -> Result<(), BadState> {
-        self.arrive(io, session, plan)
+        self.arrive(io, session, plan, now_ms)
     }
 
     fn is_ready(&self, session: SessionId) -> bool {

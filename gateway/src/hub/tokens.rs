@@ -133,7 +133,8 @@ impl Hub {
         let rooms = self.hold_rooms(io, session, namespace, &change.joined);
         let before = self.gauges();
         for room in &rooms {
-            self.directory.join(session.index, namespace, room);
+            let joined = self.directory.join(session.index, namespace, room);
+            self.observe_join(io, joined);
         }
         self.update_gauges(io, before);
         let (number, deadline_ms) = (self.next_number(), now_ms + self.spec.subscribe_timeout_ms);

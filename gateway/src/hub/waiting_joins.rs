@@ -56,6 +56,7 @@ impl Hub {
             }
             let waiters = &mut self.directory.room_mut(id).waiters;
             let late: Vec<_> = waiters.extract_if(.., |waiter| waiter.deadline_ms <= now_ms).collect();
+            self.observe_waits(io, &late, now_ms);
             for waiter in late {
                 self.undo_join(io, namespace, &name, waiter);
             }
@@ -101,9 +102,19 @@ impl Hub {
         let room = self.directory.room_mut(room);
         room.subscribed = true;
         let (waiters, holders) = (std::mem::take(&mut room.waiters), std::mem::take(&mut room.holders));
+        self.observe_waits(io, &waiters, now_ms);
         self.answer_waiters(io, namespace, name, &waiters);
         for session in holders {
             self.room_is_ready(io, session, now_ms);
+        }
+    }
+
+    /// Measures how long joins have waited that are answered now.
+    fn observe_waits(&self, io: &EngineIo, waiters: &[Waiter], now_ms: u64) {
+        for waiter in waiters {
+            let began_ms = waiter.deadline_ms.saturating_sub(self.spec.subscribe_timeout_ms);
+            let waited_us = now_ms.saturating_sub(began_ms).saturating_mul(1000);
+            io.counters().histograms.ack_join.observe(waited_us);
         }
     }
 

@@ -4,15 +4,15 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use broadgate_adapter::RequestKind;
-use prometheus::{
-    TextEncoder,
-    proto::{self, Gauge, LabelPair, Metric, MetricFamily, MetricType},
-};
+use prometheus::{TextEncoder, proto::MetricFamily};
 
+use super::exposition::{
+    counter, described, encode, encode_histogram, encode_values, gauge, labelled, two_labels,
+};
 use crate::{
     config::Settings,
     node::Node,
-    telemetry::{Counter, Family, Kind, ProcessUsage, Sample, ShardCounters},
+    telemetry::{Counter, Family, ProcessUsage, Sample, ShardCounters, ShardHistograms},
 };
 
 /// Its samples are in part counted elsewhere, too, for what else they say.
@@ -25,6 +25,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
         samples.extend(limits_reached(node));
     }
     let mut families: Vec<_> = shards.iter().map(|(family, samples)| encode(*family, samples)).collect();
+    families.extend(ShardHistograms::gather(&node.counters).iter().map(encode_histogram));
     families.extend(node_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(request_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(auth_families(node));
@@ -35,18 +36,6 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(tls_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
-}
-
-pub(super) const fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { name, kind: Kind::Counter, help, label: "" }
-}
-
-pub(super) const fn labelled(name: &'static str, help: &'static str, label: &'static str) -> Family {
-    Family { name, kind: Kind::Counter, help, label }
-}
-
-pub(super) const fn gauge(name: &'static str, help: &'static str, label: &'static str) -> Family {
-    Family { name, kind: Kind::Gauge, help, label }
 }
 
 fn node_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
@@ -455,71 +444,4 @@ fn process_families() -> Vec<MetricFamily> {
     .chain(max_fds)
     .map(|(family, value)| encode_values(family, [("", value)]))
     .collect()
-}
-
-pub(super) fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
-    let value = |number: u64| match family.kind {
-        Kind::Counter => number as f64,
-        // A gauge that is the sum of shards may be read in the middle of a change of two of them.
-        Kind::Gauge => number.cast_signed() as f64,
-    };
-    encode_values(family, samples.iter().map(|&(label, number)| (label, value(number))))
-}
-
-pub(super) fn encode_values<'a>(
-    family: Family,
-    samples: impl IntoIterator<Item = (&'a str, f64)>,
-) -> MetricFamily {
-    let mut encoded = described(family);
-    encoded.set_metric(samples.into_iter().map(|(label, value)| metric(family, label, value)).collect());
-    encoded
-}
-
-/// A family without samples yet.
-fn described(family: Family) -> MetricFamily {
-    let mut encoded = MetricFamily::default();
-    encoded.set_name(family.name.to_owned());
-    encoded.set_help(family.help.to_owned());
-    encoded.set_field_type(match family.kind {
-        Kind::Counter => MetricType::COUNTER,
-        Kind::Gauge => MetricType::GAUGE,
-    });
-    encoded
-}
-
-fn metric(family: Family, label_value: &str, value: f64) -> Metric {
-    let mut metric = Metric::default();
-    if !family.label.is_empty() {
-        metric.set_label(vec![label(family.label, label_value)]);
-    }
-    match family.kind {
-        Kind::Counter => {
-            let mut counter = proto::Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        }
-        Kind::Gauge => {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-    }
-    metric
-}
-
-/// A counter's sample with two labels.
-fn two_labels(names: [&str; 2], values: [&str; 2], count: u64) -> Metric {
-    let mut counter = proto::Counter::default();
-    counter.set_value(count as f64);
-    let mut metric = Metric::default();
-    metric.set_label(names.iter().zip(values).map(|(name, value)| label(name, value)).collect());
-    metric.set_counter(counter);
-    metric
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut label = LabelPair::default();
-    label.set_name(name.to_owned());
-    label.set_value(value.to_owned());
-    label
 }

@@ -1,6 +1,7 @@
 //! The listener for operators: metrics, health, publishing, the nodes and the sockets of the cluster over HTTP.
 
 mod access;
+mod exposition;
 mod keys;
 mod metrics;
 mod nodes;

@@ -2,7 +2,7 @@
 
 use prometheus::proto::MetricFamily;
 
-use super::metrics::{counter, encode, encode_values, gauge, labelled};
+use super::exposition::{counter, encode, encode_values, gauge, labelled};
 use crate::node::Node;
 
 pub(super) fn families(node: &Node) -> Vec<MetricFamily> {

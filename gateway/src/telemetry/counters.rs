@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ShardHistograms;
+
 /// A number with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -36,6 +38,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Values by size.
+    Histogram,
 }
 
 /// One metric's description.
@@ -43,7 +47,7 @@ pub enum Kind {
 pub struct Family {
     /// The Prometheus name.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// The help text.
     pub help: &'static str,
@@ -61,6 +65,8 @@ macro_rules! shard_counters {
         #[derive(Debug, Default)]
         pub struct ShardCounters {
             $( $( #[doc = concat!("`", $name, "` ", $value)] pub $field: Counter, )+ )+
+            /// What it measures.
+            pub histograms: ShardHistograms,
         }
 
         impl ShardCounters {

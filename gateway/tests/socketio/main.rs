@@ -8,6 +8,7 @@ mod expiry;
 mod faults;
 mod fetched_keys;
 mod limits;
+mod measured;
 mod requests;
 mod rooms;
 mod shutdown;

@@ -3,6 +3,7 @@
 
 pub mod engineio;
 pub mod http;
+pub mod metrics;
 pub mod process;
 pub mod socketio;
 pub mod websocket;

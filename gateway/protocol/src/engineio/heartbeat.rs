@@ -58,10 +58,13 @@ impl Heartbeat {
     }
 
     /// A pong came: the next ping is due after the interval. A pong that nobody waits for changes nothing.
-    pub const fn on_pong(&mut self, now_ms: u64, timing: &HeartbeatTiming) {
-        if let Phase::AwaitingPong { .. } = self.phase {
-            *self = Self::new(now_ms, timing);
-        }
+    ///
+    /// Gives the round trip in milliseconds, where it is known: not after another packet has put the pong's time off.
+    pub const fn on_pong(&mut self, now_ms: u64, timing: &HeartbeatTiming) -> Option<u64> {
+        let Phase::AwaitingPong { put_off } = self.phase else { return None };
+        let sent_ms = self.deadline_ms.saturating_sub(timing.ping_timeout_ms);
+        *self = Self::new(now_ms, timing);
+        if put_off { None } else { Some(now_ms.saturating_sub(sent_ms)) }
     }
 
     /// Another packet came. The first one while a pong is due restarts the timeout (wire.md, "Newer than the

@@ -19,7 +19,7 @@ fn run(steps: &[(u64, Step)]) {
     assert_eq!(heartbeat.deadline_ms(), 1300);
     for (now_ms, step) in steps {
         match step {
-            Pong => heartbeat.on_pong(*now_ms, &TIMING),
+            Pong => drop(heartbeat.on_pong(*now_ms, &TIMING)),
             Other => heartbeat.on_other_packet(*now_ms, &TIMING),
             Poll(action, deadline_ms) => {
                 assert_eq!(heartbeat.poll(*now_ms, &TIMING), *action, "at {now_ms}");
@@ -106,4 +106,18 @@ fn a_time_left_is_never_longer_than_this_servers_own() {
 #[test]
 fn the_state_is_small() {
     assert!(size_of::<Heartbeat>() <= 24);
+}
+
+#[test]
+fn a_pong_tells_the_round_trip_unless_something_else_came_before_it() {
+    for (between, expected) in [(None, Some(70)), (Some(1350), None)] {
+        let mut heartbeat = Heartbeat::new(1000, &TIMING);
+        assert_eq!(heartbeat.on_pong(1200, &TIMING), None, "a pong that nobody waits for");
+        assert_eq!(heartbeat.poll(1310, &TIMING), SendPing);
+        if let Some(at_ms) = between {
+            heartbeat.on_other_packet(at_ms, &TIMING);
+        }
+        assert_eq!(heartbeat.on_pong(1380, &TIMING), expected);
+        assert_eq!(heartbeat.on_pong(1381, &TIMING), None, "the same pong again");
+    }
 }
