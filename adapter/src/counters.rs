@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{EngineMetrics, RequestKind};
+use crate::{EngineMetrics, RequestKind, durations::DurationFigures};
 
 /// One figure for each kind of request.
 pub(crate) type ByKind<T> = [T; RequestKind::NAMES.len()];
@@ -52,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) revocations_received: Figure,
     pub(crate) revocations_not_kept: Figure,
     pub(crate) revocations_dropped: Figure,
+    pub(crate) publish_durations: DurationFigures,
+    pub(crate) request_durations: DurationFigures,
 }
 
 impl Counters {
@@ -82,6 +84,8 @@ impl Counters {
             revocations_received_total: self.revocations_received.get(),
             revocations_not_kept_total: self.revocations_not_kept.get(),
             revocations_dropped_total: self.revocations_dropped.get(),
+            publish_durations: self.publish_durations.read(),
+            request_durations: self.request_durations.read(),
             ..EngineMetrics::default()
         }
     }

@@ -5,8 +5,8 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    Answers, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder, RevocationChange,
-    SendError, Stamp,
+    Answers, Durations, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder,
+    RevocationChange, SendError, Stamp,
 };
 
 /// One Socket.IO event as every transport and every wire format can be made from it.
@@ -212,6 +212,10 @@ pub struct EngineMetrics {
     pub revocations_not_kept_total: u64,
     /// Revocations that were kept and made room for others before their end.
     pub revocations_dropped_total: u64,
+    /// How long the server took to answer batches of what was published.
+    pub publish_durations: Durations,
+    /// How long requests of this node took that have answers: until every node had answered, or the time was up.
+    pub request_durations: Durations,
 }
 
 /// Fan-out between nodes. All calls return at once; none blocks the shard that makes it.

@@ -28,6 +28,7 @@
 
 mod cluster;
 mod counters;
+mod durations;
 pub mod emitter;
 mod engine;
 pub mod interest;
@@ -42,6 +43,7 @@ mod stamp;
 pub mod wire;
 
 pub use cluster::{Answers, Request, RequestError, RequestKind, Responder, Response, SocketDetails, Targets};
+pub use durations::{DURATION_BOUNDS_US, Durations};
 pub use engine::{
     Broadcast, Engine, EngineFuture, EngineMetrics, Event, EventPacket, EventSink, Flags, PublishError,
     SubscriberId, USER_COUNT_LIFETIME,

@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -241,8 +241,10 @@ impl Engine for MemoryEngine {
                 }
             });
             others.iter().for_each(|other| other.ask(&request, responder.clone(), node.origin));
+            let began = Instant::now();
             let in_time = tokio::time::timeout(ANSWER_TIMEOUT, done.notified()).await.is_ok();
             let counters = &node.counters;
+            counters.request_durations.observe(began.elapsed());
             let figure = if in_time { &counters.requests_complete } else { &counters.requests_partial };
             figure.increment();
             Ok(table.lock().finish(id).unwrap_or_default())

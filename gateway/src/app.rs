@@ -89,7 +89,8 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
         learnt: learnt.clone(),
     };
     let engine = start_engine(&settings, (node_id, id_key), Arc::new(sink))?;
-    let counters: Vec<Arc<ShardCounters>> = inboxes.iter().map(|_| Arc::default()).collect();
+    let namespaces = settings.namespaces.len();
+    let counters = inboxes.iter().map(|_| Arc::new(ShardCounters::for_namespaces(namespaces))).collect();
     let places = Places::new(settings.limits.max_http_connections, descriptors, admission(&settings));
     let places = Arc::new(places);
     let node =

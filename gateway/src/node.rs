@@ -25,7 +25,7 @@ use crate::{
     engineio::{EngineMessage, NodeId, PeerDelivery, PublishOrder, Source},
     hub::{HubMessage, send_broadcast, send_counted},
     net::ListenerTls,
-    ops::AccessCounters,
+    ops::{AccessCounters, RequestTimes},
     publish_course::Course,
     runtime::{Inbox, Places},
     telemetry::ShardCounters,
@@ -135,6 +135,8 @@ pub(crate) struct Node {
     pub(crate) tls: Option<Arc<ListenerTls>>,
     /// What was asked of the ops API.
     pub(crate) ops_access: Arc<AccessCounters>,
+    /// How long that took.
+    pub(crate) ops_times: Arc<RequestTimes>,
     /// Requests of the ops API with more rooms than `limits.max_rooms_per_publish`.
     pub(crate) refused_publishes: AtomicU64,
 }
@@ -203,6 +205,7 @@ impl Node {
             drain: DrainClock::default(),
             tls: None,
             ops_access: Arc::default(),
+            ops_times: Arc::default(),
             refused_publishes: AtomicU64::new(0),
         }
     }

@@ -3,7 +3,10 @@
 //! Owns the requests of this node that wait for answers. What arrives comes from the subscribe link's reader; what is
 //! sent goes through the publish queue, and the nodes are counted on the publish link.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
@@ -160,10 +163,12 @@ impl Exchange {
         let done = Arc::new(Notify::new());
         self.pending.lock().begin(&id, &request, expected, Arc::clone(&done))?;
         let waiting = Waiting { exchange: &self, id: &id };
+        let began = Instant::now();
         // Whether it was taken is seen by the answers.
         let _published = self.publish(&request, payload)?;
         let in_time = tokio::time::timeout(self.answer_timeout, done.notified()).await.is_ok();
         let answers = waiting.take();
+        self.counters.request_durations.observe(began.elapsed());
         let figure = if in_time { &self.counters.requests_complete } else { &self.counters.requests_partial };
         figure.increment();
         Ok(answers)

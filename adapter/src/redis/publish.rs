@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -265,8 +265,12 @@ fn start(
 }
 
 async fn send_batch(mut link: Link, batch: Vec<Message>, timeout: Duration) -> Answer {
+    let began = Instant::now();
     match link.publish(batch.iter().map(|message| &message.outbound)).await {
         Ok(answers) => {
+            if let Some(first) = batch.first() {
+                first.totals.counters.publish_durations.observe(began.elapsed());
+            }
             for (message, answer) in batch.into_iter().zip(answers) {
                 message.answer(answer.map_err(PublishError::Refused));
             }

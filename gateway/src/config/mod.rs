@@ -77,7 +77,9 @@ impl std::fmt::Debug for Flags {
 
 /// Makes the settings, or says all that is wrong.
 pub fn load(sources: &Sources) -> Result<Settings, ConfigErrors> {
-    read(sources).map(|(settings, _)| settings)
+    let (mut settings, reader) = read(sources)?;
+    settings.fingerprint = render::fingerprint(&reader);
+    Ok(settings)
 }
 
 /// The configuration in force as TOML, each value with where it comes from; passwords are shown as `***`.

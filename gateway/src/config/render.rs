@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 
+use sha2::{Digest, Sha256};
+
 use super::{
     reader::{Entry, Reader},
     tree::Origin,
 };
 
 const DOC_WIDTH: usize = 100;
+/// Of the digest of a configuration that are shown.
+const FINGERPRINT_BYTES: usize = 6;
 
 /// Every value in force, with where it comes from.
 pub(super) fn effective(reader: &Reader) -> String {
@@ -27,6 +31,18 @@ pub(super) fn effective(reader: &Reader) -> String {
         };
     }
     out
+}
+
+/// The same values as a short digest. Of a secret there is `***`, as everywhere.
+pub(super) fn fingerprint(reader: &Reader) -> String {
+    let mut digest = Sha256::new();
+    for Entry { section, key, shown, .. } in &reader.entries {
+        digest.update(format!("{section}.{key} = {shown:?}\n"));
+    }
+    digest.finalize().iter().take(FINGERPRINT_BYTES).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Every key with its meaning and default.

@@ -46,7 +46,19 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
         limits(section, engine.max_payload_bytes)
     });
     let log = root.section("log", "What is logged, and how.", log);
-    Settings { development, server, ops, engine, auth, adapter, namespaces, rooms, limits, log }
+    Settings {
+        development,
+        server,
+        ops,
+        engine,
+        auth,
+        adapter,
+        namespaces,
+        rooms,
+        limits,
+        log,
+        fingerprint: String::new(),
+    }
 }
 
 fn server(section: &mut Section<'_>, development: bool) -> ServerSettings {

@@ -31,6 +31,9 @@ pub struct Settings {
     pub limits: Limits,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Tells one configuration from another: a digest of what `print-config` shows, without where values come from. So
+    /// secrets, which are not shown, have no part in it.
+    pub fingerprint: String,
 }
 
 /// `[server]`

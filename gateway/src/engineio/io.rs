@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::EngineSettings,
     limits::{AddressGuard, AddressKey, Admission, Rate, Spent},
-    net::{ConnectionId, Enqueued, PeerStream, SocketSet},
+    net::{ConnectionId, DeliveryPath, Enqueued, PeerStream, SocketSet},
     telemetry::ShardCounters,
 };
 
@@ -142,6 +142,12 @@ impl EngineIo {
             }
             Enqueued::Gone => Sent::Gone,
         }
+    }
+
+    /// What was queued just now was published at this time, in microseconds since 1970: its latency is measured once it is
+    /// written. Members that poll and have no poll waiting, and those that are behind, hold that up for nobody.
+    pub(crate) fn published(&mut self, at_us: u64, path: DeliveryPath) {
+        self.sockets.published(at_us, path);
     }
 
     /// Closes a session before this turn ends; until then it takes and gives nothing.

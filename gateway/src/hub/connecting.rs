@@ -301,7 +301,7 @@ impl Hub {
             io.counters().histograms.connect_duration.observe(client.age_ms(now_ms));
         }
         io.counters().connects_ok.add(1);
-        io.counters().sockets.add(1);
+        self.count_socket(io, namespace, true);
         let name = self.namespace_name(namespace);
         io.send(session, &packets::connected(&name, id.encode(self.spec.node).as_str()), false);
     }

@@ -10,7 +10,10 @@ use super::{
     directory::Directory,
     packets, selection,
 };
-use crate::engineio::{EngineIo, NodeId, Outgoing, Sent, Source};
+use crate::{
+    engineio::{EngineIo, NodeId, Outgoing, Sent, Source},
+    net::DeliveryPath,
+};
 
 /// Broadcasts that go to the same sockets one after the other are put together up to this size, and are then one
 /// queue entry and one stretch of bytes for each member. With 64 messages in flight to 1,000 members that is worth 6 to
@@ -80,17 +83,31 @@ pub(super) fn deliver(
         ([], true) => fanout.send_to_members(fanout.directory.everyone(namespace), skip),
         (rooms, _) => fanout.send_to_selection(rooms, &first.except, skip),
     }
-    let counters = fanout.io.counters();
+    let Fanout { io, reached, .. } = fanout;
+    measure(io, run, reached as u64);
+    reached
+}
+
+/// Once for a broadcast, and never for each of its members.
+fn measure(io: &mut EngineIo, run: &[Received], reached: u64) {
+    let counters = io.counters();
     counters.broadcasts.add(run.len() as u64);
-    counters.deliveries.add((fanout.reached * run.len()) as u64);
-    let reached = fanout.reached as u64;
+    counters.deliveries.add(reached * run.len() as u64);
     counters.histograms.broadcast_fanout.observe_many(reached, run.len() as u64);
-    for Received { broadcast, .. } in run {
+    if reached == 0 {
+        return;
+    }
+    for Received { broadcast, source } in run {
         let attachments: usize = broadcast.packet.attachments.iter().map(bytes::Bytes::len).sum();
         let bytes = (broadcast.packet.json.len() + attachments) as u64;
-        counters.histograms.message_size_sent.observe_many(bytes, reached);
+        io.counters().histograms.message_size_sent.observe_many(bytes, reached);
+        let Some(at_us) = broadcast.stamp.published_at_us else { continue };
+        let path = match source {
+            Source::OwnShard | Source::OwnNode => DeliveryPath::Local,
+            Source::Cluster(_) => DeliveryPath::Redis,
+        };
+        io.published(at_us.get(), path);
     }
-    fanout.reached
 }
 
 struct Fanout<'a> {

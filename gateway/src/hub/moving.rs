@@ -207,7 +207,7 @@ impl Hub {
         foreign.ids.push((namespace, socket.id));
         let secret = socket.id.parts().1.secret;
         self.directory.connect(session.index, namespace, secret, socket.connected_at_s);
-        io.counters().sockets.add(1);
+        self.count_socket(io, namespace, true);
         // Its id names another node, so it takes a room of its own to reach it here.
         for room in std::iter::once(socket.id.as_str()).chain(socket.rooms.iter().map(String::as_str)) {
             self.join_quietly(session.index, namespace, room);

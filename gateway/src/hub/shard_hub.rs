@@ -202,7 +202,16 @@ impl Hub {
             self.waiters_are_done(io, &left.waiters);
             self.room_is_gone(left.gone.as_ref());
         }
-        io.counters().sockets.sub(1);
+        self.count_socket(io, namespace, false);
+    }
+
+    /// A socket is there, or is no more.
+    pub(super) fn count_socket(&self, io: &EngineIo, namespace: NamespaceId, is_there: bool) {
+        let counters = io.counters();
+        let of_namespace = counters.namespace_sockets.get(usize::from(namespace.0));
+        for counter in std::iter::once(&counters.sockets).chain(of_namespace) {
+            if is_there { counter.add(1) } else { counter.sub(1) }
+        }
     }
 
     /// Takes a client out with all of its sockets.

@@ -65,6 +65,8 @@ impl Outbox {
 #[derive(Default)]
 pub(super) struct FrameArena {
     nodes: Slab<Node>,
+    /// Bytes of all queues.
+    queued_bytes: u64,
 }
 
 impl FrameArena {
@@ -77,6 +79,7 @@ impl FrameArena {
         }
         outbox.tail = index;
         outbox.bytes += key(frame.bytes.len());
+        self.queued_bytes += frame.bytes.len() as u64;
     }
 
     /// The one frame that waits, if it is just one.
@@ -105,6 +108,7 @@ impl FrameArena {
     /// Takes `written` bytes off the head; returns the messages that were completed.
     pub(super) fn advance(&mut self, outbox: &mut Outbox, mut written: usize) -> u64 {
         outbox.bytes -= key(written);
+        self.queued_bytes -= written as u64;
         let mut messages = 0;
         while written > 0 {
             let node = &self.nodes[outbox.head as usize];
@@ -123,12 +127,18 @@ impl FrameArena {
     /// Drops all that waits; returns the messages that are lost by it.
     pub(super) fn clear(&mut self, outbox: &mut Outbox) -> u64 {
         let mut messages = 0;
+        self.queued_bytes -= u64::from(outbox.bytes);
         while !outbox.is_empty() {
             messages += u64::from(self.nodes[outbox.head as usize].frame.messages);
             self.pop(outbox);
         }
         outbox.bytes = 0;
         messages
+    }
+
+    /// Bytes that wait in all queues.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
     }
 
     #[cfg(test)]
@@ -192,15 +202,19 @@ mod tests {
         assert_eq!(arena.single(&outbox), Some(&b"f"[..]));
         assert_eq!(outbox.queued_bytes(), 1);
         assert_eq!(arena.advance(&mut outbox, 1), 1);
-        assert!(outbox.is_empty() && outbox.queued_bytes() == 0);
+        assert!(outbox.is_empty() && outbox.queued_bytes() == 0 && arena.queued_bytes() == 0);
     }
 
     #[test]
     fn clearing_tells_how_many_messages_are_lost() {
         let (mut arena, mut outbox) = queue(&["abc", "de", "f"]);
         arena.advance(&mut outbox, 4);
+        let mut other = Outbox::new();
+        arena.push(&mut other, &Frame::new(*b"of another", 1));
+        assert_eq!(arena.queued_bytes(), 12, "two of the one and ten of the other");
+        assert_eq!(arena.clear(&mut other), 1);
         assert_eq!(arena.clear(&mut outbox), 2);
-        assert!(outbox.is_empty() && arena.nodes.is_empty());
+        assert!(outbox.is_empty() && arena.nodes.is_empty() && arena.queued_bytes() == 0);
         arena.push(&mut outbox, &Frame::new(*b"again", 1));
         assert_eq!(waiting(&arena, &outbox), "again");
     }

@@ -25,6 +25,6 @@ pub use proxy_protocol::{
     MAX_HEADER_BYTES as MAX_PROXY_HEADER_BYTES, NoProxyHeader, ProxyHeader, parse_proxy_header,
 };
 pub(crate) use socket_set::Readiness;
-pub use socket_set::{Enqueued, SocketLimits, SocketSet};
+pub use socket_set::{DeliveryPath, Enqueued, SocketLimits, SocketSet};
 pub use stream::PeerStream;
 pub use tls::{CertificateError, CertificateFiles, ListenerTls};

@@ -3,6 +3,7 @@
 //! with one system call per socket and turn. What is different with TLS is in [`encrypted`].
 
 mod encrypted;
+mod writes;
 
 use std::{
     collections::VecDeque,
@@ -30,6 +31,8 @@ use super::{
 };
 use crate::telemetry::ShardCounters;
 use encrypted::TlsSessions;
+pub use writes::DeliveryPath;
+use writes::{Peak, Unwritten};
 
 /// One read of a socket takes at most this much; what is left comes with the next turn, so that no peer starves others.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -86,6 +89,9 @@ pub struct SocketSet {
     failed: Vec<ConnectionId>,
     /// Closing connections with the time at which they are cut; in order, since the delay is the same for all.
     closing: VecDeque<(u64, ConnectionId)>,
+    /// Broadcasts whose latency is measured once they are written.
+    unwritten: Unwritten,
+    queued_peak: Peak,
     next_generation: u32,
     limits: SocketLimits,
     counters: Arc<ShardCounters>,
@@ -105,6 +111,8 @@ impl SocketSet {
             dirty: VecDeque::new(),
             failed: Vec::new(),
             closing: VecDeque::new(),
+            unwritten: Unwritten::default(),
+            queued_peak: Peak::default(),
             next_generation: 0,
             limits,
             counters,
@@ -321,6 +329,7 @@ impl SocketSet {
     pub(crate) fn flush(&mut self, limit: usize) -> bool {
         for _ in 0..limit {
             let Some(id) = self.dirty.pop_front() else { break };
+            self.unwritten.written += 1;
             let Some(connection) = self.connections.get_mut(id.index as usize) else { continue };
             if connection.generation != id.generation {
                 continue;
@@ -334,6 +343,20 @@ impl SocketSet {
             self.arena.shrink();
         }
         !self.dirty.is_empty()
+    }
+
+    /// A broadcast was queued that was published at this time, in microseconds since 1970: its latency is measured when
+    /// all that is queued by now was written once. A peer whose kernel buffer is full holds that up for nobody.
+    pub fn published(&mut self, at_us: u64, path: DeliveryPath) {
+        self.unwritten.push(at_us, path, self.dirty.len());
+    }
+
+    /// Measures what was written, and what still waits.
+    pub(crate) fn measure(&mut self, now_ms: u64) {
+        self.unwritten.measure(&self.counters);
+        let queued_bytes = self.arena.queued_bytes();
+        self.counters.send_queue_bytes.set(queued_bytes);
+        self.counters.send_queue_peak_bytes.set(self.queued_peak.record(now_ms, queued_bytes));
     }
 
     /// Connections whose writing failed and that the layer above still counts as open.

@@ -16,6 +16,10 @@ pub(super) const fn gauge(name: &'static str, help: &'static str, label: &'stati
     Family { name, kind: Kind::Gauge, help, label }
 }
 
+pub(super) const fn times(name: &'static str, help: &'static str, label: &'static str) -> Family {
+    Family { name, kind: Kind::Histogram, help, label }
+}
+
 pub(super) fn encode(family: Family, samples: &[Sample]) -> MetricFamily {
     let value = |number: u64| match family.kind {
         Kind::Counter => number as f64,
@@ -95,6 +99,18 @@ fn metric(family: Family, label_value: &str, value: f64) -> Metric {
         }
     }
     metric
+}
+
+/// A gauge that is always 1, for what its labels say.
+pub(super) fn info(name: &'static str, help: &'static str, labels: &[(&str, &str)]) -> MetricFamily {
+    let mut encoded = described(Family { name, kind: Kind::Gauge, help, label: "" });
+    let mut gauge = Gauge::default();
+    gauge.set_value(1.0);
+    let mut metric = Metric::default();
+    metric.set_label(labels.iter().map(|(name, value)| label(name, value)).collect());
+    metric.set_gauge(gauge);
+    encoded.set_metric(vec![metric]);
+    encoded
 }
 
 /// A counter's sample with two labels.

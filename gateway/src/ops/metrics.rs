@@ -7,12 +7,15 @@ use broadgate_adapter::RequestKind;
 use prometheus::{TextEncoder, proto::MetricFamily};
 
 use super::exposition::{
-    counter, described, encode, encode_histogram, encode_values, gauge, labelled, two_labels,
+    counter, described, encode, encode_histogram, encode_values, gauge, info, labelled, times, two_labels,
 };
 use crate::{
     config::Settings,
     node::Node,
-    telemetry::{Counter, Family, ProcessUsage, Sample, ShardCounters, ShardHistograms},
+    telemetry::{
+        Counter, Family, ProcessUsage, SHORT_TIMES, Sample, ShardCounters, ShardHistograms,
+        thread_cpu_seconds,
+    },
 };
 
 /// Its samples are in part counted elsewhere, too, for what else they say.
@@ -33,6 +36,8 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(ops_families(node));
     families.extend(super::redis_metrics::families(node));
     families.extend(drain_families(node));
+    families.extend(info_families(node));
+    families.push(namespace_sockets(node));
     families.extend(tls_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)
@@ -43,10 +48,6 @@ fn node_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
     let draining = u64::from(node.drain.is_running());
     let ready = u64::from(node.readiness().is_ok());
     vec![
-        (
-            gauge("broadgate_build_info", "The version of the node.", "version"),
-            vec![(env!("CARGO_PKG_VERSION"), 1)],
-        ),
         (gauge("broadgate_ready", "1 while the node answers /readyz with 200.", ""), vec![("", ready)]),
         (gauge("broadgate_draining", "1 while the node is shutting down.", ""), vec![("", draining)]),
         (gauge("broadgate_shards", "Shards of the node.", ""), vec![("", node.shards.len() as u64)]),
@@ -384,6 +385,39 @@ fn adapter_families(node: &Node) -> Vec<(Family, Vec<Sample>)> {
     ]
 }
 
+/// What the node is made from, and with.
+fn info_families(node: &Node) -> [MetricFamily; 2] {
+    let build = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("commit", option_env!("BROADGATE_COMMIT").unwrap_or("unknown")),
+        ("rustc", env!("BROADGATE_RUSTC")),
+    ];
+    let config = [("hash", &*node.settings.fingerprint)];
+    [
+        info("broadgate_build_info", "1; the labels say what the node was built from, and with.", &build),
+        info(
+            "broadgate_config_info",
+            "1; the label tells configurations apart: a digest of print-config, in which secrets have no part.",
+            &config,
+        ),
+    ]
+}
+
+fn namespace_sockets(node: &Node) -> MetricFamily {
+    let family = gauge(
+        "broadgate_namespace_sockets",
+        "Connected Socket.IO sockets of each namespace that is configured.",
+        "namespace",
+    );
+    let sum = |place: usize| -> u64 {
+        let counters = node.counters.iter().filter_map(|shard| shard.namespace_sockets.get(place));
+        counters.map(Counter::get).fold(0, u64::wrapping_add)
+    };
+    let namespaces = node.settings.namespaces.iter().enumerate();
+    // As of all gauges, a shard may be read in the middle of a change.
+    encode_values(family, namespaces.map(|(place, one)| (one.name.as_str(), sum(place).cast_signed() as f64)))
+}
+
 /// How long the node has been going away, and how long it may take: in fractions of seconds.
 fn drain_families(node: &Node) -> [MetricFamily; 2] {
     let timeout = node.settings.server.shutdown_timeout.as_secs_f64();
@@ -401,7 +435,7 @@ fn drain_families(node: &Node) -> [MetricFamily; 2] {
 }
 
 /// What the ops API was asked for.
-fn ops_families(node: &Node) -> [MetricFamily; 2] {
+fn ops_families(node: &Node) -> [MetricFamily; 4] {
     let requests = counter(
         "broadgate_ops_requests_total",
         "Requests of the ops API, by the scope that they need and whether they may.",
@@ -415,7 +449,22 @@ fn ops_families(node: &Node) -> [MetricFamily; 2] {
         "Files of ops keys that have changed (ok), and looks at one that can't be used (failed).",
         "result",
     );
-    [encoded, encode(reloads, &node.ops_access.reloads())]
+    let durations = times(
+        "broadgate_ops_request_duration_seconds",
+        "How long the ops listener took to answer, by route.",
+        "route",
+    );
+    let answers = labelled(
+        "broadgate_ops_responses_total",
+        "Answers of the ops listener, by the class of their status.",
+        "class",
+    );
+    [
+        encoded,
+        encode(reloads, &node.ops_access.reloads()),
+        encode_histogram(&(durations, &SHORT_TIMES, node.ops_times.durations())),
+        encode(answers, &node.ops_times.classes()),
+    ]
 }
 
 /// Empty where the system has no `/proc`.
@@ -443,5 +492,16 @@ fn process_families() -> Vec<MetricFamily> {
     .into_iter()
     .chain(max_fds)
     .map(|(family, value)| encode_values(family, [("", value)]))
+    .chain(thread_family())
     .collect()
+}
+
+fn thread_family() -> Option<MetricFamily> {
+    let seconds = thread_cpu_seconds().ok()?;
+    let family = labelled(
+        "broadgate_thread_cpu_seconds_total",
+        "CPU time of each shard's thread, of the main thread (acceptor, Redis, ops) and of all others; 1 a second is all that one has.",
+        "thread",
+    );
+    Some(encode_values(family, seconds.iter().map(|(thread, seconds)| (&**thread, *seconds))))
 }

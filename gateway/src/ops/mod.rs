@@ -7,6 +7,7 @@ mod metrics;
 mod nodes;
 mod publish;
 mod redis_metrics;
+mod request_times;
 mod revocations;
 mod sockets;
 
@@ -29,6 +30,7 @@ use tokio::{
 use tower::ServiceExt;
 
 pub(crate) use access::AccessCounters;
+pub(crate) use request_times::RequestTimes;
 
 use access::{Access, OpsPeer};
 use keys::KeyRing;
@@ -109,6 +111,7 @@ fn router(node: Arc<Node>, access: &Arc<Access>) -> Router {
         .merge(read)
         .merge(control)
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&node.ops_times), request_times::measure))
         .with_state(node)
 }
 

@@ -1,15 +1,33 @@
 //! What the metrics page says of messages to Redis and back, and of what nodes keep there.
 
+use broadgate_adapter::Durations;
 use prometheus::proto::MetricFamily;
 
-use super::exposition::{counter, encode, encode_values, gauge, labelled};
-use crate::node::Node;
+use super::exposition::{counter, encode, encode_histogram, encode_values, gauge, labelled, times};
+use crate::{
+    node::Node,
+    telemetry::{Distribution, SHORT_TIMES},
+};
 
 pub(super) fn families(node: &Node) -> Vec<MetricFamily> {
     let metrics = node.engine.metrics();
     let seconds = |name, help, us: u64| encode_values(gauge(name, help, ""), [("", us as f64 / 1e6)]);
     let single = |family, value| encode(family, &[("", value)]);
+    let measured = |name, help, values: &Durations| {
+        let values = Distribution { counts: values.counts.to_vec(), sum: values.sum_us };
+        encode_histogram(&(times(name, help, ""), &SHORT_TIMES, vec![("", values)]))
+    };
     vec![
+        measured(
+            "broadgate_redis_publish_duration_seconds",
+            "How long Redis took to answer a batch of what this node publishes.",
+            &metrics.publish_durations,
+        ),
+        measured(
+            "broadgate_cluster_request_duration_seconds",
+            "How long requests of this node took to be answered by all others, or until the time was up.",
+            &metrics.request_durations,
+        ),
         seconds(
             "broadgate_delivery_probe_age_seconds",
             "Age of the newest message that is known to have come back to the node through Redis; it sends one every 2 s.",

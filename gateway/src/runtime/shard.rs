@@ -386,6 +386,7 @@ fn turn<S: Service>(shard: &Shard<S>, scratch: &mut Scratch<S::Message>) -> bool
     service.sockets().expire(now_ms);
     service.on_turn_end(now_ms);
     service.sockets().flush(WRITES_PER_TURN);
+    service.sockets().measure(now_ms);
     while let Some((id, tag)) = service.sockets().take_failed() {
         service.on_closed(id, tag, CloseCause::Error, now_ms);
     }

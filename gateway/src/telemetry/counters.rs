@@ -67,9 +67,17 @@ macro_rules! shard_counters {
             $( $( #[doc = concat!("`", $name, "` ", $value)] pub $field: Counter, )+ )+
             /// What it measures.
             pub histograms: ShardHistograms,
+            /// Connected Socket.IO sockets of each namespace, by its place in the configuration.
+            pub namespace_sockets: Box<[Counter]>,
         }
 
         impl ShardCounters {
+            /// For a shard with so many namespaces.
+            pub fn for_namespaces(count: usize) -> Self {
+                let namespace_sockets = (0..count).map(|_| Counter::default()).collect();
+                Self { namespace_sockets, ..Self::default() }
+            }
+
             /// Every family with its samples, summed over `shards`.
             pub fn gather(shards: &[std::sync::Arc<Self>]) -> Vec<(Family, Vec<Sample>)> {
                 vec![ $( (
@@ -191,6 +199,15 @@ shard_counters! {
     Counter "broadgate_messages_dropped_total" "Messages that a client was meant to get and did not, by reason." "reason" {
         dropped_volatile "volatile",
         messages_lost_on_close "connection_closed",
+    }
+    Gauge "broadgate_send_queue_bytes" "Bytes that wait for clients on WebSockets." "" {
+        send_queue_bytes "",
+    }
+    Gauge "broadgate_send_queue_high_watermark_bytes" "The most that waited so on each shard within the last minute or two, of all shards together." "" {
+        send_queue_peak_bytes "",
+    }
+    Counter "broadgate_publishers_clock_ahead_total" "Broadcasts that were published in the future, by this node's clock: their latency counts as 0." "" {
+        publishers_ahead "",
     }
     Counter "broadgate_slow_consumers_total" "Clients cut because limits.max_queued_bytes was reached." "" {
         slow_consumers "",

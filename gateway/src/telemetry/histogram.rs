@@ -144,10 +144,7 @@ fn merged(
 }
 
 /// Times that are short where all is well: 100 µs to 10 s.
-pub static SHORT_TIMES: Buckets = Buckets::of_micros(&[
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 10_000_000,
-]);
+pub static SHORT_TIMES: Buckets = Buckets::of_micros(&broadgate_adapter::DURATION_BOUNDS_US);
 /// Round trips to clients, by the clock of the shard's turns.
 static ROUND_TRIPS: Buckets =
     Buckets::of_millis(&[1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000]);
@@ -187,6 +184,10 @@ shard_histograms! {
     }
     "broadgate_room_size" "Members of a room on its shard, looked at when a socket has joined it." "" SOCKETS {
         room_size "",
+    }
+    "broadgate_delivery_latency_seconds" "From the publishing of a broadcast, where its publisher says when, to the write to its members, on each shard that has some." "path" SHORT_TIMES {
+        delivery_local "local",
+        delivery_redis "redis",
     }
     "broadgate_broadcast_fanout" "Members that a broadcast was queued for, on each shard that took it in." "" SOCKETS {
         broadcast_fanout "",

@@ -1,6 +1,6 @@
 //! What the process takes from the machine, read from `/proc/self` at each scrape. Owns nothing.
 
-use std::{fs, io, sync::LazyLock};
+use std::{collections::BTreeMap, fs, io, process, sync::LazyLock};
 
 use rustix::{
     param::{clock_ticks_per_second, page_size},
@@ -54,6 +54,35 @@ impl ProcessUsage {
             start_time_seconds: *BOOT_TIME_SECONDS + stat.start_ticks as f64 / ticks,
         })
     }
+}
+
+/// CPU time of the process's threads by what they do: `shard-0` and on, `main`, and `other` for all of the rest.
+///
+/// # Errors
+/// `/proc` is not there or cannot be understood.
+pub fn thread_cpu_seconds() -> io::Result<BTreeMap<String, f64>> {
+    let ticks_per_second = clock_ticks_per_second() as f64;
+    let mut seconds = BTreeMap::from(["main", "other"].map(|name| (name.to_owned(), 0.0)));
+    let main = process::id().to_string();
+    for thread in fs::read_dir("/proc/self/task")? {
+        let thread = thread?;
+        // One that ended meanwhile.
+        let Ok(line) = fs::read_to_string(thread.path().join("stat")) else { continue };
+        let stat = Stat::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
+        let name = match thread_name(&line) {
+            _ if *thread.file_name() == *main => "main",
+            name if name.starts_with("shard-") => name,
+            _ => "other",
+        };
+        *seconds.entry(name.to_owned()).or_default() += stat.cpu_ticks as f64 / ticks_per_second;
+    }
+    Ok(seconds)
+}
+
+/// What is in the brackets of the second field.
+fn thread_name(line: &str) -> &str {
+    let (_, rest) = line.split_once('(').unwrap_or_default();
+    rest.rsplit_once(')').unwrap_or_default().0
 }
 
 /// The fields of `/proc/self/stat` that are used (proc_pid_stat(5)).
@@ -114,6 +143,21 @@ mod tests {
         for bad in ["", "7 (a", "7 (a) S 1 2 3", &line.replace("777", "x")] {
             assert_eq!(Stat::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn threads_are_told_apart_by_their_names() {
+        let busy = std::thread::Builder::new().name("shard-7".into()).spawn(|| {
+            let mut seconds = BTreeMap::new();
+            // 10 ms is what a tick is; it must be seen while the thread is there.
+            while seconds.get("shard-7").is_none_or(|seconds| *seconds == 0.0) {
+                seconds = thread_cpu_seconds().unwrap();
+            }
+            seconds
+        });
+        let seconds = busy.unwrap().join().unwrap();
+        assert_eq!(seconds.keys().collect::<Vec<_>>(), ["main", "other", "shard-7"]);
+        assert_eq!(["7 (a) b (c)) S 1", "7", ""].map(thread_name), ["a) b (c)", "", ""]);
     }
 
     #[test]

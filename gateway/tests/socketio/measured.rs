@@ -37,12 +37,17 @@ fn a_broadcast_is_measured_once_on_each_shard_and_its_size_for_each_member() {
     assert_eq!(count_and_sum(&server, "broadgate_broadcast_fanout", ""), (3.0, 6.0));
     assert_eq!(value(&server, r#"broadgate_broadcast_fanout_bucket{le="1"}"#), 0.0);
     assert_eq!(value(&server, r#"broadgate_broadcast_fanout_bucket{le="2"}"#), 3.0);
+    let latencies = "broadgate_delivery_latency_seconds_count{path=\"local\"}";
+    // Measured behind the write, which the members may have seen before.
+    eventually_is(&server, latencies, 3.0);
+    assert_eq!(value(&server, "broadgate_delivery_latency_seconds_count{path=\"redis\"}"), 0.0);
     let bytes = r#"["news",1]"#.len() as f64;
     let sent = count_and_sum(&server, "broadgate_message_size_bytes", r#"{direction="sent"}"#);
     assert_eq!(sent, (6.0, 6.0 * bytes));
     // Nobody is in this one, which the first bucket says.
     assert_eq!(publisher.ask(r#"["publish","empty","news"]"#)["delivered"], 0);
     assert_eq!(value(&server, r#"broadgate_broadcast_fanout_bucket{le="0"}"#), 3.0);
+    assert_eq!(value(&server, latencies), 3.0, "there is nobody whom it took long to reach");
     assert_eq!(value(&server, r#"broadgate_ack_duration_seconds_count{request="publish"}"#), 2.0);
 }
 
@@ -112,4 +117,20 @@ fn a_session_is_measured_when_it_opens_and_connects_and_ends() {
     eventually_is(&server, "broadgate_connection_duration_seconds_count", 1.0);
     drop(opened);
     eventually_is(&server, "broadgate_connection_duration_seconds_count", 2.0);
+}
+
+#[test]
+fn sockets_are_counted_by_their_namespace() {
+    let server = node();
+    let sockets = |namespace: &str| format!("broadgate_namespace_sockets{{namespace=\"{namespace}\"}}");
+    assert_eq!((value(&server, &sockets("/")), value(&server, &sockets("/custom"))), (0.0, 0.0));
+    let mut both = Client::connect(&server);
+    both.join_namespace("/custom");
+    let one = Client::connect(&server);
+    assert_eq!((value(&server, &sockets("/")), value(&server, &sockets("/custom"))), (2.0, 1.0));
+    drop(one);
+    eventually_is(&server, &sockets("/"), 1.0);
+    both.send("1/custom,");
+    eventually_is(&server, &sockets("/custom"), 0.0);
+    assert_eq!(value(&server, &sockets("/")), 1.0);
 }
