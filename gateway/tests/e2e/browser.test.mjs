@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { test } from "node:test";
 
-import { newPage, startBrowser } from "./support/browser.mjs";
+import { POLL_BEHIND_GOODBYE, newPage, startBrowser } from "./support/browser.mjs";
 import { askOk, connect, member, receive } from "./support/clients.mjs";
 import { atEnd, until } from "./support/conditions.mjs";
 import { OPEN_ROOMS, startGateway } from "./support/gateway.mjs";
@@ -203,6 +203,7 @@ test("with a config file there is no demo page", async (t) => {
 test("the official client's bundle works in Chromium, cross-origin, on every transport", async (t) => {
   const gateway = await startGateway(t);
   const page = await newPage(t, await startBrowser(t));
+  page.tolerated = [POLL_BEHIND_GOODBYE];
   await page.goto(await serveBundle(t));
   const peer = await member(t, gateway, "room");
   for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
@@ -232,6 +233,7 @@ test("a page of an origin that is not allowed is refused on every transport, an 
   const gateway = await startGateway(t, { config });
   const browser = await startBrowser(t);
   const [allowed, foreign] = [await newPage(t, browser), await newPage(t, browser)];
+  allowed.tolerated = [POLL_BEHIND_GOODBYE];
   await allowed.goto(allowedPage);
   await foreign.goto(foreignPage);
   const outcome = ([url, transports]) => {
