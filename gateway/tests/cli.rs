@@ -81,6 +81,7 @@ fn version_and_help() {
         "print-config",
         "doctor",
         "publish",
+        "smoke",
         "healthcheck",
         "Examples:",
         "Exit codes:",
@@ -96,6 +97,9 @@ fn wrong_usage_is_exit_code_2() {
         &["publish", "event"],
         &["publish", "--all", "--room", "a", "event"],
         &["publish", "--room", "a"],
+        &["publish", "--redis", "redis://127.0.0.1", "--key-file", "key", "--room", "a", "event"],
+        &["smoke", "--ca-file", "ca.crt", "--certificate-file", "tls.crt"],
+        &["smoke", "--transport", "sse"],
     ] {
         assert_eq!(run(args).0, 2, "{args:?}");
     }

@@ -7,6 +7,7 @@ mod http;
 mod logging;
 mod ops_key;
 mod publish;
+mod smoke;
 mod token;
 
 use std::{
@@ -22,6 +23,7 @@ pub(crate) use config::load_or_report;
 use healthcheck::HealthcheckArgs;
 pub(crate) use logging::init_logging;
 use publish::PublishArgs;
+use smoke::SmokeArgs;
 use token::{TokenArgs, TokenCommand};
 
 /// Where a node's operators' listener is unless told otherwise.
@@ -36,6 +38,7 @@ Examples:
   broadgate token verify --config broadgate.toml < token
   broadgate doctor --config broadgate.toml      is Redis, the host and everything else ready for it?
   broadgate publish --room news headline '{\"title\":\"hi\"}'
+  broadgate smoke --url https://realtime.example.com --key-file ops-key       does a message get through?
 
 Configuration, each layer over the one before: defaults, the file, environment variables such as
 BROADGATE__SERVER__LISTEN, flags. All keys: broadgate print-config --reference
@@ -67,6 +70,8 @@ pub(crate) enum Command {
     Doctor(ServeArgs),
     /// Ask a node whether it is ready: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),
+    /// Connect as a client, publish, and wait for the message: do they get through, by each transport?
+    Smoke(SmokeArgs),
     /// Look at a token (JWT)
     Token(TokenArgs),
 }
@@ -131,6 +136,7 @@ pub(crate) fn run(command: &Command, serve: impl FnOnce(&ServeArgs) -> ExitCode)
         Command::Doctor(args) => doctor::doctor(args),
         Command::Publish(args) => outcome(publish::publish(args)),
         Command::Healthcheck(args) => outcome(healthcheck::healthcheck(args)),
+        Command::Smoke(args) => outcome(smoke::smoke(args)),
         Command::Token(TokenArgs { command: TokenCommand::Verify(args) }) => match load_or_report(args) {
             Ok(settings) => outcome(token::verify(&settings)),
             Err(code) => code,

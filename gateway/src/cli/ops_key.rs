@@ -14,10 +14,10 @@ const VARIABLE: &str = "BROADGATE_OPS_KEY";
 pub(super) struct OpsKeyArgs {
     /// Key for the ops API, one of the node's ops.keys. The process list shows flags: better a file, or the environment
     /// variable BROADGATE_OPS_KEY
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "redis"])]
+    #[arg(long, value_name = "KEY", conflicts_with = "key_file")]
     key: Option<Secret>,
     /// File with the key; of several lines the first
-    #[arg(long, value_name = "FILE", conflicts_with = "redis")]
+    #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
 

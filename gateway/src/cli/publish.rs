@@ -29,7 +29,7 @@ pub(crate) struct PublishArgs {
     #[command(flatten)]
     bearer: OpsKeyArgs,
     /// Publish through Redis instead, to all nodes and Node.js servers of the cluster
-    #[arg(long, value_name = "URL", conflicts_with = "ops")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["ops", "key", "key_file"])]
     redis: Option<Secret>,
     /// With --redis: the cluster's channel prefix
     #[arg(long, value_name = "PREFIX", default_value = "socket.io", requires = "redis")]

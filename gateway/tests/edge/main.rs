@@ -4,6 +4,7 @@
 mod balancers;
 mod certificates;
 mod random;
+mod smoke;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -23,6 +23,8 @@ pub(crate) const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     roots: RootCertStore,
+    /// Its certificate.
+    pub(crate) pem: String,
 }
 
 impl Authority {
@@ -33,7 +35,7 @@ impl Authority {
         let certificate = parameters.self_signed(&key).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).unwrap();
-        Self { issuer: Issuer::new(parameters, key), roots }
+        Self { issuer: Issuer::new(parameters, key), roots, pem: certificate.pem() }
     }
 
     /// A certificate for `localhost` that expires at the end of a year, and its key, as PEM.
