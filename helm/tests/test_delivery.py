@@ -1,7 +1,9 @@
-"""The script of the `helm test` pod, with BusyBox as in the pod, against two real nodes that share a real Redis."""
+"""What is rendered, run: nodes with their configuration and their Secrets, and the pod of `helm test` against them."""
 
+import base64
+import hashlib
+import hmac
 import json
-import os
 import socket
 import socketserver
 import subprocess
@@ -9,35 +11,66 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
-from conftest import CHART
-from test_semantics import BINARY
+from conftest import CHART, objects, template
+from pod import Namespace, free_port, wait_until
 
 FORWARDED = 'broadgate_forwarded_requests_sent_total{result="ok"}'
-KEY = "delivery-test-key-0123456789"
-APPLETS = ("sh", "nc", "wget", "grep", "head", "tr", "mkfifo", "sleep", "date", "kill")
+SIGNING_KEY = "a secret of the tests, 32 bytes or more"
+OPS_KEY = {"opsKeys": [{"name": "test", "existingSecret": "ops-key", "scopes": ["publish"]}]}
+LOOPBACK = {"trusted_proxies": ["127.0.0.0/8"], "proxy_protocol": True}
+ISSUER = {"auth": {"issuers": [{"name": "backend"}]}}
+ISSUER_KEY = {"issuerSecrets": [{"issuer": "backend", "existingSecret": "signing-key"}]}
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def token() -> str:
+    def part(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    claims = {"sub": "helm-test", "exp": int(time.time()) + 3600}
+    signed = ".".join(part(json.dumps(piece).encode()) for piece in ({"alg": "HS256"}, claims))
+    return f"{signed}.{part(hmac.new(SIGNING_KEY.encode(), signed.encode(), hashlib.sha256).digest())}"
 
 
-def wait_until(ready, what: str):
-    deadline = time.monotonic() + 60
-    while not ready():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """Those of the user's own."""
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+         "-subj", "/CN=realtime.example.com", "-addext", "subjectAltName=DNS:realtime.example.com",
+         "-keyout", folder / "tls.key", "-out", folder / "tls.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return {
+        "ops-key": {"key": "delivery-test-key-0123456789\nan-older-one-0123456789\n"},
+        "signing-key": {"key": SIGNING_KEY},
+        "token": {"token": token()},
+        "tls": {name: (folder / name).read_text() for name in ("tls.crt", "tls.key")},
+    }
 
 
-def answers(url: str) -> bool:
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    """The URL of a Redis with the arguments that the chart gives to the bundled one."""
+    port = free_port()
+    [container] = next(
+        o["spec"]["template"]["spec"]["containers"]
+        for o in objects(template({"redis": {"bundled": {"enabled": True}}}).stdout)
+        if o["kind"] == "Deployment" and o["metadata"]["name"].endswith("-redis")
+    )
+    arguments = [str(tmp_path_factory.mktemp("redis")) if a == "/data" else a for a in container["args"]]
+    command = [*container["command"], *arguments, "--port", str(port), "--bind", "127.0.0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        return urllib.request.urlopen(url, timeout=5).status == 200
-    except (urllib.error.URLError, ConnectionError):
-        return False
+        wait_until(lambda: accepts(port), "Redis did not start")
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def accepts(port: int) -> bool:
@@ -45,44 +78,83 @@ def accepts(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Public and ops port of two nodes."""
-    folder = tmp_path_factory.mktemp("cluster")
-    redis_port = free_port()
-    # The arguments that the chart gives to the bundled Redis.
-    arguments = ["--save", "", "--appendonly", "no", "--client-output-buffer-limit", "pubsub 128mb 64mb 60"]
-    processes = [
-        subprocess.Popen(
-            ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1", "--dir", folder, *arguments],
-            stdout=subprocess.DEVNULL,
-        )
-    ]
+@contextmanager
+def release(values: dict, secrets: dict, folder, nodes: int = 1):
+    """A release that runs: its namespace, and the public and ops port of each node."""
+    done = template(values)
+    assert done.returncode == 0, done.stderr
+    namespace = Namespace(objects(done.stdout), secrets, folder)
+    processes, ports = [], []
     try:
-        wait_until(lambda: accepts(redis_port), "Redis did not start")
-        nodes = []
-        for number in range(2):
-            public, ops = free_port(), free_port()
-            file = folder / f"node-{number}.json"
-            config = {
-                "server": {"listen": f"127.0.0.1:{public}", "shards": 1, "drain_delay_ms": 0, "drain_window_ms": 0},
-                "ops": {"listen": f"127.0.0.1:{ops}", "keys": [{"name": "test", "key": KEY, "scopes": ["publish"]}]},
-                "engine": {"path": "/realtime/"},
-                "namespaces": [{"name": "/"}, {"name": "/chat"}],
-            }
-            file.write_text(json.dumps(config))
-            environment = os.environ | {"BROADGATE__ADAPTER__REDIS__URL": f"redis://127.0.0.1:{redis_port}"}
-            log = (folder / f"node-{number}.log").open("w")
-            processes.append(subprocess.Popen([BINARY, "serve", "--config", file], env=environment, stdout=log, stderr=log))
-            nodes.append((public, ops))
-        for _, ops in nodes:
-            wait_until(lambda ops=ops: answers(f"http://127.0.0.1:{ops}/readyz"), "a node did not get ready")
-        yield nodes
+        for _ in range(nodes):
+            process, *pair = namespace.start_node()
+            processes.append(process)
+            ports.append(pair)
+        yield namespace, ports
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "refused, as it has to be"),
+        ({"config": {"ops": {"anonymous": ["publish"]}}}, "received after"),
+        (OPS_KEY, "received after"),
+        ({"opsKeys": [{"name": "Made_here"}]}, "received after"),
+        (OPS_KEY | {"config": {"engine": {"path": "/realtime/"}, "namespaces": [{"name": "/chat"}]}}, "received after"),
+        (OPS_KEY | {"tls": {"existingSecret": "tls"}}, "received after"),
+        (OPS_KEY | {"tls": {"existingSecret": "tls"}, "config": {"server": LOOPBACK}}, "received after"),
+        (OPS_KEY | ISSUER_KEY | {"config": ISSUER}, "authentication_required"),
+        (OPS_KEY | ISSUER_KEY | {"config": ISSUER, "tests": {"token": {"existingSecret": "token"}}}, "received after"),
+    ],
+    ids=["closed", "anonymous", "key", "generated-key", "path", "tls", "tls-proxy-protocol", "no-token", "token"],
+)
+def test_helm_test_passes(values, expected, secrets, tmp_path):
+    with release(values, secrets, tmp_path) as (namespace, [(public, ops)]):
+        done = namespace.run_test(public, ops)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for transport in ("websocket", "polling"):
+        assert f"{transport}: connected to" in done.stdout
+    assert done.stdout.count(expected) == 2, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"ops-key": {"key": "another-key-0123456789\n"}}, "401"),
+        ({"token": {"token": "x.y.z"}}, "token_malformed"),
+        ({"tls": "other"}, "certificate"),
+    ],
+    ids=["ops-key", "token", "certificate"],
+)
+def test_helm_test_fails_with_other_secrets(changed, expected, secrets, tmp_path):
+    values = OPS_KEY | ISSUER_KEY | {"config": ISSUER, "tls": {"existingSecret": "tls"}}
+    values |= {"tests": {"token": {"existingSecret": "token"}}}
+    if changed == {"tls": "other"}:
+        crt = tmp_path / "other.crt"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=other",
+             "-keyout", tmp_path / "other.key", "-out", crt],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        changed = {"tls": {"tls.crt": crt.read_text()}}
+    with release(values, secrets, tmp_path) as (namespace, [(public, ops)]):
+        namespace.secrets |= changed
+        done = namespace.run_test(public, ops)
+    assert done.returncode != 0
+    assert expected in done.stderr
+
+
+def test_helm_test_fails_where_the_ops_api_is_open_unasked(secrets, tmp_path):
+    with release({"config": {"ops": {"anonymous": ["publish"]}}}, secrets, tmp_path) as (_, [(public, ops)]):
+        closed = Namespace(objects(template({}).stdout), secrets, tmp_path)
+        done = closed.run_test(public, ops)
+    assert done.returncode != 0
+    assert "where 401 was expected" in done.stderr
 
 
 class Balancer(socketserver.ThreadingTCPServer):
@@ -114,94 +186,42 @@ def copy(source: socket.socket, sink: socket.socket):
         pass
 
 
-@pytest.fixture
-def service(cluster):
-    """The port of a balancer without affinity in front of both nodes."""
-    with Balancer([public for public, _ in cluster]) as balancer:
-        threading.Thread(target=balancer.serve_forever, daemon=True).start()
-        yield balancer.server_address[1]
-        balancer.shutdown()
-
-
-def forwarded(cluster) -> int:
+def forwarded(ports: list) -> int:
     """Requests that a node sent on to the one with the session."""
-    pages = [urllib.request.urlopen(f"http://127.0.0.1:{ops}/metrics", timeout=5).read().decode() for _, ops in cluster]
+    pages = [urllib.request.urlopen(f"http://127.0.0.1:{ops}/metrics", timeout=5).read().decode() for _, ops in ports]
     samples = [line for page in pages for line in page.splitlines() if line.startswith(FORWARDED)]
     return sum(int(float(sample.rsplit(" ", 1)[1])) for sample in samples)
 
 
-def delivery_test(folder, public: int, ops: int, namespace: str, **more: str) -> subprocess.CompletedProcess:
-    applets = folder / "bin"
-    applets.mkdir()
-    for applet in APPLETS:
-        (applets / applet).symlink_to("/bin/busybox" if os.path.exists("/bin/busybox") else "/usr/bin/busybox")
-    script = (CHART / "files/delivery-test.sh").read_text()
-    assert "cd /tmp\n" in script
-    environment = {
-        "PATH": str(applets),
-        "PUBLIC_HOST": "127.0.0.1",
-        "PUBLIC_PORT": str(public),
-        "OPS_URL": f"http://127.0.0.1:{ops}",
-        "ENGINE_PATH": "/realtime/",
-        "TRANSPORTS": "websocket polling",
-        "NAMESPACE": namespace,
-        "OPS_KEY_FILE": str(folder / "key"),
-    }
-    environment |= more
-    (folder / "key").write_text(f"{KEY}\nanother\n")
-    command = [applets / "sh", "-c", script.replace("cd /tmp\n", f"cd {folder}\n")]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+def test_a_service_without_affinity_is_enough(redis, secrets, tmp_path):
+    values = OPS_KEY | {"replicaCount": 2, "redis": {"url": redis}}
+    with release(values, secrets, tmp_path, nodes=2) as (namespace, ports), Balancer([p for p, _ in ports]) as balancer:
+        threading.Thread(target=balancer.serve_forever, daemon=True).start()
+        for number, (_, ops) in enumerate(ports):
+            done = namespace.run_test(balancer.server_address[1], ops)
+            assert done.returncode == 0, done.stdout + done.stderr
+            (namespace.folder / "test").rename(namespace.folder / f"test-{number}")
+        assert forwarded(ports) > 0
+        balancer.shutdown()
 
 
-@pytest.mark.parametrize("namespace", ["/", "/chat"])
-@pytest.mark.parametrize("publisher", [0, 1], ids=["same-node", "other-node"])
-def test_a_message_is_received(cluster, tmp_path, namespace, publisher):
-    done = delivery_test(tmp_path, cluster[0][0], cluster[publisher][1], namespace)
+def test_a_password_of_redis_is_read_from_its_secret(redis, secrets, tmp_path):
+    port = redis.rpartition(":")[2]
+
+    def redis_cli(*command: str):
+        subprocess.run(["redis-cli", "-p", port, *command], check=True, capture_output=True)
+
+    redis_cli("ACL", "SETUSER", "gateway", "on", ">correct", "allchannels", "allkeys", "+@all")
+    values = OPS_KEY | {"config": {"adapter": {"redis": {"username": "gateway"}}}}
+    values |= {"redis": {"url": redis, "auth": {"existingSecret": "redis", "passwordKey": "key"}}}
+    with release(values, secrets | {"redis": {"key": "correct\n"}}, tmp_path) as (namespace, [(public, ops)]):
+        done = namespace.run_test(public, ops)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "received by websocket" in done.stdout
-    assert "received by polling" in done.stdout
 
 
-def test_without_a_key_it_is_enough_to_be_refused(cluster, tmp_path):
-    done = delivery_test(tmp_path, *cluster[0], "/", OPS_KEY_FILE="", OPS_CLOSED="true")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "refuses to publish without a key" in done.stdout
-    assert "received" not in done.stdout
-
-
-def test_an_ops_api_that_is_open_unasked_fails(cluster, tmp_path):
-    done = delivery_test(tmp_path, *cluster[0], "/", OPS_CLOSED="true")
-    assert done.returncode != 0
-    assert "FAILED: the ops API is open" in done.stdout
-
-
-def test_a_wrong_key_fails(cluster, tmp_path):
-    wrong = tmp_path / "wrong"
-    wrong.write_text("not-the-key-0123456789\n")
-    assert delivery_test(tmp_path, *cluster[0], "/", OPS_KEY_FILE=str(wrong)).returncode != 0
-
-
-def test_polling_needs_no_affinity(cluster, service, tmp_path):
-    before = forwarded(cluster)
-    done = delivery_test(tmp_path, service, cluster[0][1], "/")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert forwarded(cluster) > before
-
-
-def test_a_namespace_that_is_refused_fails(cluster, tmp_path):
-    done = delivery_test(tmp_path, cluster[0][0], cluster[0][1], "/nowhere")
-    assert done.returncode != 0
-    assert "FAILED" in done.stdout
-    assert "Invalid namespace" in done.stdout
-
-
-def test_a_publish_that_is_refused_fails(cluster, tmp_path):
-    nobody = free_port()
-    assert delivery_test(tmp_path, cluster[0][0], nobody, "/").returncode != 0
-
-
-def test_the_alb_preset_expects_the_health_answer_of_the_public_listener(cluster):
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://127.0.0.1:{cluster[0][0]}/realtime/", timeout=5)
+def test_the_alb_preset_expects_the_health_answer_of_the_public_listener(secrets, tmp_path):
+    with release({}, secrets, tmp_path) as (_, [(public, _)]):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{public}/socket.io/", timeout=5)
     presets = (CHART / "templates/_presets.tpl").read_text()
     assert f'success-codes: "{refused.value.code}"' in presets

@@ -128,7 +128,15 @@ WRONG_VALUES = [
     ("topologySpread.whenUnsatisfiable", "Never"),
     ("probes.liveness.path", "/readyz"),
     ("probes.readiness.failureThreshold", 0),
-    ("tests.image", ""),
+    ("tests.image", "busybox"),
+    ("tests.enabled", "no"),
+    ("tests.token", "eyJ"),
+    ("tests.token.existingSecret", "Not_A_Name"),
+    ("opsKeys", [{"existingSecret": "a"}]),
+    ("opsKeys", [{"name": "a", "key": "0123456789abcdef"}]),
+    ("opsKeys", [{"name": "a", "scopes": ["everything"]}]),
+    ("issuerSecrets", [{"issuer": "a"}]),
+    ("issuerSecrets", [{"issuer": "a", "existingSecret": "b", "as": "key"}]),
 ]
 
 WRONG_TOGETHER = [
@@ -152,6 +160,19 @@ WRONG_TOGETHER = [
     ({"rollout": {"maxSurge": "0%"}}, "both 0"),
     ({"rollout": {"minReadySeconds": 600}}, "progressDeadlineSeconds"),
     ({"httpRoute": {"enabled": True}}, "parentRefs"),
+    ({"opsKeys": [{"name": "a"}, {"name": "a", "existingSecret": "b"}]}, "twice"),
+    ({"issuerSecrets": [{"issuer": "a", "existingSecret": "b"}]}, "none with the name"),
+    (
+        {
+            "config": {"auth": {"issuers": [{"name": "a"}]}},
+            "issuerSecrets": [{"issuer": "a", "existingSecret": "b"}, {"issuer": "a", "existingSecret": "c"}],
+        },
+        "two Secrets",
+    ),
+    (
+        {"ingress": {"enabled": True, "preset": "nginx"}, "config": {"server": {"proxy_protocol": True}}},
+        "begins no connection with a PROXY header",
+    ),
 ]
 
 

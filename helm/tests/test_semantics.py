@@ -1,5 +1,6 @@
 """What no schema sees: names that must match, times that must add up, a configuration that the node must take."""
 
+import base64
 import json
 import math
 import os
@@ -76,19 +77,28 @@ def test_policies_let_the_chart_s_own_pods_through(rendered):
     policies = [o for o in rendered if o["kind"] == "NetworkPolicy"]
     for policy in policies:
         selected = [spec for labels, spec in pods(rendered) if matches(policy["spec"]["podSelector"]["matchLabels"], labels)]
-        named_ports = {p["port"] for rule in policy["spec"]["ingress"] for p in rule["ports"]}
+        named_ports = {p["port"] for rule in policy["spec"].get("ingress", []) for p in rule["ports"]}
         assert named_ports <= ports_of(selected[0])
     tests = [o for o in rendered if o["kind"] == "Pod"]
     for policy in policies if tests else []:
-        if any(p["port"] == "ops" for rule in policy["spec"]["ingress"] for p in rule["ports"]):
+        if any(p["port"] == "ops" for rule in policy["spec"].get("ingress", []) for p in rule["ports"]):
             test_labels = tests[0]["metadata"]["labels"]
             for rule in policy["spec"]["ingress"]:
                 peers = [p["podSelector"]["matchLabels"] for p in rule.get("from", []) if "podSelector" in p]
                 assert "from" not in rule or any(matches(peer, test_labels) for peer in peers)
 
 
+def test_what_a_policy_lets_out_the_other_lets_in(rendered):
+    for policy in (o for o in rendered if o["kind"] == "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            for peer in (peer["podSelector"]["matchLabels"] for peer in rule.get("to", []) if peer.keys() == {"podSelector"}):
+                [spec] = [spec for labels, spec in pods(rendered) if matches(peer, labels)]
+                numbers = {port["containerPort"] for container in spec["containers"] for port in container["ports"]}
+                assert {port["port"] for port in rule["ports"]} <= ports_of(spec) | numbers
+
+
 def test_the_ops_listener_is_never_open_to_all():
-    [policy] = [o for o in objects(render("single")) if o["kind"] == "NetworkPolicy"]
+    policy = named(objects(render("single")), "NetworkPolicy", "test-broadgate")
     [ops] = [rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": "ops"}]]
     assert ops["from"]
 
@@ -175,22 +185,118 @@ def test_keys_of_the_ops_api_come_from_secrets():
     assert [key.get("scopes") for key in told] == [["publish"], ["read"], None]
 
 
+def test_a_key_without_a_secret_gets_one():
+    keys = [{"name": "backend"}, {"name": "Support_team", "scopes": ["read"]}]
+    rendered = objects(template({"opsKeys": keys}).stdout)
+    [volume] = [
+        volume["projected"]["sources"]
+        for volume in gateway(rendered)["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "ops-keys"
+    ]
+    names = [source["secret"]["name"] for source in volume]
+    assert names == ["test-broadgate-ops-key-backend", "test-broadgate-ops-key-support-team"]
+    made = [base64.b64decode(named(rendered, "Secret", name)["data"]["key"]) for name in names]
+    assert len(set(made)) == 2
+    assert all(re.fullmatch(rb"[A-Za-z0-9]{48}", key) for key in made)
+
+
+def test_passwords_of_redis_are_files_that_the_kubelet_renews():
+    auth = {"existingSecret": "mine", "passwordKey": "a", "sentinelPasswordKey": "b"}
+    spec = gateway(objects(template({"redis": {"url": "redis://r", "auth": auth}}).stdout))["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    [volume] = [volume["secret"] for volume in spec["volumes"] if volume["name"] == "redis-auth"]
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "redis-auth"]
+    assert "subPath" not in mount
+    assert volume["secretName"] == "mine"
+    files = {f"{mount['mountPath']}/{item['path']}": item["key"] for item in volume["items"]}
+    told = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert files[told["BROADGATE__ADAPTER__REDIS__PASSWORD_FILE"]] == "a"
+    assert files[told["BROADGATE__ADAPTER__REDIS__SENTINEL_PASSWORD_FILE"]] == "b"
+
+
+def test_keys_of_issuers_come_from_secrets():
+    issuers = [{"name": "login", "jwks_url": "https://login/keys"}, {"name": "backend", "issuer": "b"}]
+    secrets = [
+        {"issuer": "backend", "existingSecret": "one", "existingSecretKey": "token"},
+        {"issuer": "login", "existingSecret": "two", "as": "jwks_ca_file"},
+    ]
+    rendered = objects(template({"config": {"auth": {"issuers": issuers}}, "issuerSecrets": secrets}).stdout)
+    told = config_of(rendered)["auth"]["issuers"]
+    assert told[0] == issuers[0] | {"jwks_ca_file": "/etc/broadgate-issuers/login.jwks_ca_file"}
+    assert told[1] == issuers[1] | {"key_file": "/etc/broadgate-issuers/backend.key_file"}
+    spec = gateway(rendered)["spec"]["template"]["spec"]
+    [volume] = [volume["projected"]["sources"] for volume in spec["volumes"] if volume["name"] == "issuers"]
+    files = {item["path"]: (source["secret"]["name"], item["key"]) for source in volume for item in source["secret"]["items"]}
+    assert files == {"backend.key_file": ("one", "token"), "login.jwks_ca_file": ("two", "key")}
+    [mount] = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "issuers"]
+    assert (mount["mountPath"], "subPath" in mount) == ("/etc/broadgate-issuers", False)
+
+
+ISSUERS = {"auth": {"issuers": [{"name": "a", "jwks_url": "https://a/keys"}]}}
+TOKEN = {"tests": {"token": {"existingSecret": "t"}}}
+
+
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("values", "refusal", "key"),
     [
-        ({}, {"OPS_CLOSED"}),
-        ({"config": {"ops": {"anonymous": ["read"]}}}, {"OPS_CLOSED"}),
-        ({"config": {"ops": {"anonymous": ["publish"]}}}, set()),
-        ({"opsKeys": [{"name": "a", "existingSecret": "s", "scopes": ["read"]}]}, {"OPS_CLOSED"}),
-        ({"opsKeys": [{"name": "a", "existingSecret": "s"}]}, {"OPS_KEY_FILE"}),
+        ({}, "401", None),
+        ({"config": {"ops": {"anonymous": ["read"]}}}, "401", None),
+        ({"config": {"ops": {"anonymous": ["publish"]}}}, None, None),
+        ({"opsKeys": [{"name": "a", "existingSecret": "s", "scopes": ["read"]}]}, "401", None),
+        ({"opsKeys": [{"name": "a", "existingSecret": "s"}]}, None, "s"),
+        ({"opsKeys": [{"name": "a"}]}, None, "test-broadgate-ops-key-a"),
+        ({"config": ISSUERS}, "authentication_required", None),
+        ({"config": ISSUERS} | TOKEN, "401", None),
+        ({"config": ISSUERS | {"namespaces": [{"name": "/", "authentication": "optional"}]}}, "401", None),
+        ({"config": {"namespaces": [{"name": "/a", "authentication": "required"}]}}, "authentication_required", None),
     ],
 )
-def test_the_test_pod_publishes_with_a_key_that_may(values, expected):
+def test_the_test_pod_knows_what_is_refused(values, refusal, key):
     pod = named(objects(template(values).stdout), "Pod")
-    variables = {variable["name"] for variable in pod["spec"]["containers"][0]["env"]}
-    assert variables & {"OPS_CLOSED", "OPS_KEY_FILE"} == expected
-    secrets = [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
-    assert secrets == (["s"] if expected == {"OPS_KEY_FILE"} else [])
+    arguments = dict(a.removeprefix("--").partition("=")[::2] for a in pod["spec"]["containers"][0]["args"])
+    assert arguments.get("expect-refusal") == refusal
+    assert ("key-file" in arguments) == (key is not None)
+    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["spec"].get("volumes", [])}
+    assert secrets == ({"ops-key": key} if key else {}) | ({"token": "t"} if "tests" in values else {})
+
+
+def test_the_test_pod_is_the_gateway_s_image_and_its_command_takes_the_arguments(rendered):
+    container = named(rendered, "Pod")["spec"]["containers"][0]
+    assert container["image"] == gateway(rendered)["spec"]["template"]["spec"]["containers"][0]["image"]
+    mounts = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+    for argument in container["args"]:
+        if "-file=" in argument:
+            assert argument.split("=")[1].rpartition("/")[0] in mounts
+    # Two faults of usage are told apart by their exit codes: 2 is clap's.
+    done = subprocess.run([BINARY, *container["args"], "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_test_pod_sees_no_key_of_a_certificate():
+    pod = named(objects(render("tls")), "Pod")
+    [volume] = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "tls"]
+    assert [item["key"] for item in volume["secret"]["items"]] == ["tls.crt"]
+
+
+def test_without_tests_there_is_no_test_pod():
+    assert [o for o in objects(template({"tests": {"enabled": False}}).stdout) if o["kind"] == "Pod"] == []
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "annotation"),
+    [
+        ("nginx", "Ingress", {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}),
+        ("haproxy", "Ingress", {"haproxy.org/server-ssl": "true"}),
+        ("haproxy-ingress", "Ingress", {"haproxy-ingress.github.io/secure-backends": "true"}),
+        ("alb", "Ingress", {"alb.ingress.kubernetes.io/backend-protocol": "HTTPS"}),
+        ("traefik", "Service", {"traefik.ingress.kubernetes.io/service.serversscheme": "https"}),
+    ],
+)
+def test_an_ingress_speaks_tls_to_pods_that_do(preset, kind, annotation):
+    for tls in (True, False):
+        values = {"ingress": {"enabled": True, "preset": preset}, "tls": {"existingSecret": "tls" if tls else ""}}
+        found = named(objects(template(values).stdout), kind, "test-broadgate")
+        assert (annotation.items() <= found["metadata"].get("annotations", {}).items()) == tls
 
 
 def test_listeners_are_the_container_ports(rendered):
@@ -245,6 +351,21 @@ def test_pods_are_restricted(rendered):
             assert context["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_pods_meet_the_restricted_standard(rendered):
+    """What the Pod Security Standard "restricted" asks for beyond the above."""
+    volumes = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    for _, spec in pods(rendered):
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & spec.keys()
+        assert all(volume.keys() - {"name"} <= volumes for volume in spec.get("volumes", []))
+        assert spec["securityContext"]["runAsUser"] != 0
+        assert not {"seLinuxOptions", "windowsOptions", "appArmorProfile"} & spec["securityContext"].keys()
+        assert "initContainers" not in spec
+        for container in spec["containers"]:
+            allowed = {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"}
+            assert container["securityContext"].keys() <= allowed
+            assert not any("hostPort" in port for port in container.get("ports", []))
+
+
 def test_secrets_are_in_secrets_only(value_set):
     for found in objects(render(value_set)):
         if found["kind"] != "Secret":
@@ -262,6 +383,11 @@ def test_a_changed_config_restarts_the_pods():
 def test_the_node_takes_the_config(rendered, tmp_path):
     file = tmp_path / "broadgate.json"
     config = config_of(rendered)
+    for issuer in config.get("auth", {}).get("issuers", []):
+        for key in ("key_file", "jwks_ca_file"):
+            if key in issuer:
+                issuer[key] = str(tmp_path / key)
+                (tmp_path / key).write_text("0123456789abcdef0123456789abcdef\n")
     for key in config["ops"].get("keys", []):
         key["key_file"] = str(tmp_path / key["name"])
         (tmp_path / key["name"]).write_text("0123456789abcdef\n")
@@ -269,9 +395,11 @@ def test_the_node_takes_the_config(rendered, tmp_path):
     [container] = gateway(rendered)["spec"]["template"]["spec"]["containers"]
     variables = container.get("env", [])
     environment = {"PATH": "/usr/bin"} | {variable["name"]: variable["value"] for variable in variables if "value" in variable}
-    environment |= {variable["name"]: "secret" for variable in variables if variable["name"].endswith("PASSWORD")}
+    for name in [name for name in environment if name.endswith("PASSWORD_FILE")]:
+        environment[name] = str(tmp_path / name)
+        (tmp_path / name).write_text("secret\n")
     if any(variable["name"] == "BROADGATE__ADAPTER__REDIS__URL" for variable in variables):
-        urls = [o["stringData"]["redis-url"] for o in rendered if o["kind"] == "Secret"]
+        urls = [o["stringData"]["redis-url"] for o in rendered if o["kind"] == "Secret" and "stringData" in o]
         environment["BROADGATE__ADAPTER__REDIS__URL"] = urls[0] if urls else "redis://redis"
     done = subprocess.run(
         [BINARY, "check-config", "--config", file], capture_output=True, text=True, env=environment, check=False
@@ -306,7 +434,7 @@ def test_the_schema_knows_each_key_of_the_node():
     own |= {f"adapter.redis.{prefix}{key}" for prefix in ("", "sentinel_") for key in ("password", "password_file")}
     own |= {f"ops.keys.{key}" for key in ("name", "key", "key_file", "scopes")}
     own |= {f"adapter.redis.tls_{key}_file" for key in ("ca", "cert", "key")}
-    # Files that the chart does not mount; a secret comes by `extraEnv`.
+    # What `issuerSecrets` mounts.
     own |= {f"auth.issuers.{key}" for key in ("jwks_file", "jwks_ca_file", "key_file")}
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert keys_of_the_schema(schema["properties"]["config"]) == keys_of_the_node() - own

@@ -90,6 +90,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $ports | uniq | toJson }}
 {{- end }}
 
+{{/* Of the public listener. */}}
+{{- define "broadgate.scheme" -}}
+{{- ternary "https" "http" (not (empty .Values.tls.existingSecret)) }}
+{{- end }}
+
 {{- define "broadgate.path" -}}
 {{- dig "engine" "path" "/socket.io/" .Values.config }}
 {{- end }}
@@ -111,9 +116,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $keys }}
 {{- $ops = merge $ops (dict "keys" $keys) }}
 {{- end }}
+{{- $auth := dict }}
+{{- if .Values.issuerSecrets }}
+{{- $issuers := list }}
+{{- range dig "auth" "issuers" (list) .Values.config }}
+{{- $issuer := deepCopy . }}
+{{- range $.Values.issuerSecrets }}
+{{- if eq .issuer ($issuer.name | default "") }}
+{{- $_ := set $issuer (.as | default "key_file") (include "broadgate.issuerFile" .) }}
+{{- end }}
+{{- end }}
+{{- $issuers = append $issuers $issuer }}
+{{- end }}
+{{- $auth = dict "issuers" $issuers }}
+{{- end }}
 {{- $adapter := dict "kind" (ternary "redis" "memory" (not (empty (include "broadgate.hasRedis" .)))) }}
 {{- $own := dict "server" $server "ops" $ops "adapter" $adapter }}
+{{- if $auth }}
+{{- $own = merge $own (dict "auth" $auth) }}
+{{- end }}
 {{- mergeOverwrite (deepCopy .Values.config) $own | toPrettyJson }}
+{{- end }}
+
+{{/* Where a Secret of an issuer is mounted; takes an entry of issuerSecrets. */}}
+{{- define "broadgate.issuerFile" -}}
+{{- printf "/etc/broadgate-issuers/%s.%s" .issuer (.as | default "key_file") }}
 {{- end }}
 
 {{/* The one place where the time to stop is computed: what the node may take, and a margin. A pod leaves the Services when it
@@ -123,16 +150,50 @@ gets SIGTERM, so the node waits for that itself (server.drain_delay_ms); no preS
 {{- add (div (add $timeout 999) 1000) (int .Values.drain.marginSeconds) }}
 {{- end }}
 
+{{/* The Secret of a key of the ops API; takes the root and the entry of opsKeys. */}}
+{{- define "broadgate.opsKeySecretName" -}}
+{{- default (printf "%s-ops-key-%s" (include "broadgate.fullname" .root) (.key.name | lower | replace "_" "-")) .key.existingSecret }}
+{{- end }}
+
 {{/* The volume of a key of the ops API with the scope "publish", for the test pod; empty where there is none. */}}
 {{- define "broadgate.publishKey" -}}
 {{- $found := dict }}
 {{- range .Values.opsKeys }}
 {{- if and (not $found) (has "publish" (.scopes | default (list "publish"))) }}
-{{- $_ := set $found "secretName" .existingSecret }}
+{{- $_ := set $found "secretName" (include "broadgate.opsKeySecretName" (dict "root" $ "key" .)) }}
 {{- $_ := set $found "items" (list (dict "key" (.existingSecretKey | default "key") "path" "key")) }}
 {{- end }}
 {{- end }}
 {{- if $found }}{{ toYaml $found }}{{ end }}
+{{- end }}
+
+{{/* The namespace that the test pod connects to, as JSON. */}}
+{{- define "broadgate.firstNamespace" -}}
+{{- first (dig "namespaces" (list (dict "name" "/")) .Values.config) | toJson }}
+{{- end }}
+
+{{/* What refuses the test pod, which has no token or no key; empty where nothing does. */}}
+{{- define "broadgate.testRefusal" -}}
+{{- $needed := ternary "required" "optional" (not (empty (dig "auth" "issuers" (list) .Values.config))) }}
+{{- $authentication := (include "broadgate.firstNamespace" . | fromJson).authentication | default $needed }}
+{{- if and (eq $authentication "required") (not .Values.tests.token.existingSecret) }}
+{{- "authentication_required" }}
+{{- else if not (or (include "broadgate.publishKey" .) (has "publish" (dig "ops" "anonymous" (list) .Values.config))) }}
+{{- "401" }}
+{{- end }}
+{{- end }}
+
+{{/* Where pods may run. */}}
+{{- define "broadgate.placement" -}}
+{{- $placement := dict }}
+{{- range $key := list "nodeSelector" "tolerations" }}
+{{- with get $.Values $key }}
+{{- $_ := set $placement $key . }}
+{{- end }}
+{{- end }}
+{{- with $placement }}
+{{- toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "broadgate.containerSecurityContext" -}}
@@ -196,6 +257,23 @@ capabilities:
 {{- end }}
 {{- if ne (len $names) (len (uniq $names)) }}
 {{- fail "opsKeys: a name is there twice" }}
+{{- end }}
+{{- $issuers := list }}
+{{- range dig "auth" "issuers" (list) .Values.config }}
+{{- $issuers = append $issuers (.name | default "") }}
+{{- end }}
+{{- $files := list }}
+{{- range .Values.issuerSecrets }}
+{{- if not (has .issuer $issuers) }}
+{{- fail (printf "issuerSecrets: config.auth.issuers has none with the name %q" .issuer) }}
+{{- end }}
+{{- $files = append $files (include "broadgate.issuerFile" .) }}
+{{- end }}
+{{- if ne (len $files) (len (uniq $files)) }}
+{{- fail "issuerSecrets: an issuer has two Secrets for the same" }}
+{{- end }}
+{{- if and .Values.ingress.enabled (has .Values.ingress.preset (list "nginx" "traefik" "alb")) (dig "server" "proxy_protocol" false .Values.config) }}
+{{- fail (printf "config.server.proxy_protocol: an ingress of %s begins no connection with a PROXY header; it names clients in X-Forwarded-For" .Values.ingress.preset) }}
 {{- end }}
 {{- if and (or .Values.autoscaling.enabled .Values.keda.enabled) (not (dig "requests" "cpu" "" .Values.resources)) }}
 {{- fail "scaling on CPU use is per cent of resources.requests.cpu, which is not set" }}
