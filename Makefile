@@ -8,7 +8,7 @@ help: ## Show this list
 run: ## Run a node in development mode on http://127.0.0.1:8080; flags in ARGS="--redis redis://127.0.0.1:6379"
 	cargo run --locked -p broadgate -- $(ARGS)
 
-test: ## Install what the tests need, then lints, Rust tests and end-to-end tests
+test: ## Install what the tests need, then lints, Rust and end-to-end tests, alerts, chart
 	@.ci/test
 
 test-ops: ## What operations needs, with real tools (Helm, promtool, buildah); some of it in CHECKS="chart image"
