@@ -4,6 +4,7 @@ arguments. What listens on a port of its own in a pod gets a free one here.
 
 import base64
 import os
+import re
 import socket
 import subprocess
 import time
@@ -36,11 +37,17 @@ def answers(url: str) -> bool:
         return False
 
 
+def listening(log: Path) -> tuple[int, int] | None:
+    """The public and the ops port that a node's log names, in text or in JSON."""
+    found = re.search(r'public"?[=:]"?127\.0\.0\.1:([0-9]+).*ops"?[=:]"?127\.0\.0\.1:([0-9]+)', log.read_text())
+    return (int(found[1]), int(found[2])) if found else None
+
+
 class Namespace:
     """The objects of a release, and the Secrets that it expects to be there."""
 
     def __init__(self, rendered: list[dict], secrets: dict[str, dict[str, str]], folder: Path):
-        self.rendered, self.folder = rendered, folder
+        self.rendered, self.folder, self.nodes = rendered, folder, 0
         self.secrets = dict(secrets)
         for found in rendered:
             if found["kind"] == "Secret":
@@ -49,19 +56,25 @@ class Namespace:
 
     def start_node(self, **environment: str) -> tuple[subprocess.Popen, int, int]:
         """A gateway's process, its public and its ops port."""
-        public, ops = free_port(), free_port()
-        addresses = {"SERVER__LISTEN": f"127.0.0.1:{public}", "OPS__LISTEN": f"127.0.0.1:{ops}"}
+        addresses = {"SERVER__LISTEN": "127.0.0.1:0", "OPS__LISTEN": "127.0.0.1:0"}
         times = {"SERVER__DRAIN_DELAY_MS": "0", "SERVER__DRAIN_WINDOW_MS": "0", "SERVER__SHARDS": "1"}
         more = {f"BROADGATE__{key}": value for key, value in (addresses | times | environment).items()}
         spec = gateway(self.rendered)["spec"]["template"]["spec"]
-        root = self.root(spec, f"node-{public}")
-        log = (root / "log").open("w")
+        self.nodes += 1
+        root = self.root(spec, f"node-{self.nodes}")
+        log = root / "log"
         command, variables = self.command(spec, root)
-        process = subprocess.Popen(command, env=variables | more, stdout=log, stderr=log)
+        with log.open("w") as output:
+            process = subprocess.Popen(command, env=variables | more, stdout=output, stderr=output)
         try:
-            wait_until(lambda: answers(f"http://127.0.0.1:{ops}/readyz"), (root / "log").read_text())
+            wait_until(lambda: listening(log) or process.poll() is not None, "the node does not say where it listens")
+            assert process.poll() is None, log.read_text()
+            public, ops = listening(log)
+            wait_until(lambda: answers(f"http://127.0.0.1:{ops}/readyz"), "the node is not ready")
         except BaseException:
             process.kill()
+            process.wait()
+            print(log.read_text())
             raise
         return process, public, ops
 

@@ -56,17 +56,21 @@ def secrets(tmp_path_factory) -> dict[str, dict[str, str]]:
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
     """The URL of a Redis with the arguments that the chart gives to the bundled one."""
-    port = free_port()
     [container] = next(
         o["spec"]["template"]["spec"]["containers"]
         for o in objects(template({"redis": {"bundled": {"enabled": True}}}).stdout)
         if o["kind"] == "Deployment" and o["metadata"]["name"].endswith("-redis")
     )
     arguments = [str(tmp_path_factory.mktemp("redis")) if a == "/data" else a for a in container["args"]]
-    command = [*container["command"], *arguments, "--port", str(port), "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # Between the choice of a port and its use another process may have taken it.
+    for _ in range(5):
+        port = free_port()
+        command = [*container["command"], *arguments, "--port", str(port), "--bind", "127.0.0.1"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: process.poll() is not None or accepts(port), "Redis did not start")
+        if process.poll() is None:
+            break
     try:
-        wait_until(lambda: accepts(port), "Redis did not start")
         yield f"redis://127.0.0.1:{port}"
     finally:
         process.terminate()
