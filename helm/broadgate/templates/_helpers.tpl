@@ -90,6 +90,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $ports | uniq | toJson }}
 {{- end }}
 
+{{/* The port of the receiver of traces, where there is one. */}}
+{{- define "broadgate.tracesPort" -}}
+{{- with dig "traces" "endpoint" "" .Values.config }}
+{{- regexFind ":[0-9]+$" (get (urlParse .) "host") | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http:" .)) }}
+{{- end }}
+{{- end }}
+
 {{/* Of the public listener. */}}
 {{- define "broadgate.scheme" -}}
 {{- ternary "https" "http" (not (empty .Values.tls.existingSecret)) }}
