@@ -3,7 +3,7 @@
 
 import { writeFileSync } from "node:fs";
 
-import { panel, row, stat, table, layout } from "./layout.mjs";
+import { heatmap, layout, panel, row, stat, table } from "./layout.mjs";
 
 /** What every selector has. */
 const NODE = `job=~"$job",namespace=~"$namespace",instance=~"$instance"`;
@@ -13,6 +13,18 @@ const sum = (expression, by = "") => `sum${by && ` by (${by})`} (${expression})`
 /** Divides, and leaves out what has nothing to divide by. */
 const ratio = (above, below) => `${above} / (${below} > 0)`;
 
+const buckets = (name, by, labels) => sum(rate(`${name}_bucket`, labels), by ? `le, ${by}` : "le");
+/** A quantile of a histogram; nothing where nothing was measured. */
+const quantile = (share, name, by, labels) => `histogram_quantile(${share}, ${buckets(name, by, labels)})`;
+/** The share of what a histogram has measured that is not above one of its bounds. */
+const within = (name, le, by, labels) =>
+  ratio(sum(rate(`${name}_bucket`, `le="${le}"${labels ? `,${labels}` : ""}`), by), sum(rate(`${name}_count`, labels), by));
+/** The middle and the slow end of a histogram, by one of its labels. */
+const quantiles = (name, by) => [
+  [quantile(0.5, name, by), by ? `{{${by}}} p50` : "p50"],
+  [quantile(0.99, name, by), by ? `{{${by}}} p99` : "p99"],
+];
+
 const connections = (by = "") => sum(metric("broadgate_connections"), by);
 const limit = (name) => `max by (instance) (${metric("broadgate_limit", `limit="${name}"`)})`;
 /** Messages that a client should have got and did not, of all kinds. */
@@ -20,8 +32,13 @@ const LOSSES = `${sum(rate("broadgate_messages_dropped_total"))} + ${sum(rate("b
 
 const GREEN_IS_ZERO = [["green", null], ["red", 1]];
 const RARELY = [["green", null], ["orange", 0.001], ["red", 0.01]];
+/** Of what should be: the objective is the last. */
+const above = (orange, green) => [["red", null], ["orange", orange], ["green", green]];
 const FILLING = [["green", null], ["orange", 0.7], ["red", 0.85]];
 const PER_SECOND = "si:/s";
+
+/** Requests for a session that found no room at the node. */
+const FULL = sum(rate("broadgate_handshake_rejected_total", 'reason=~"capacity|memory|pending"'));
 
 const overview = [
   stat("Nodes", "Nodes that Prometheus reaches.", [`count(${metric("broadgate_build_info")})`]),
@@ -39,6 +56,16 @@ const overview = [
     { unit: "percentunit", thresholds: RARELY }),
   stat("Fullest node", "Connections of the limit, on the node that is fullest.",
     [`max(${connections("instance")} / ${limit("max_connections")})`], { unit: "percentunit", thresholds: FILLING }),
+  stat("Delivered in time", "Broadcasts that took at most half a second from their publishing to their members. Objective: 99 %.",
+    [within("broadgate_delivery_latency_seconds", "0.5")], { unit: "percentunit", thresholds: above(0.98, 0.99) }),
+  stat("Handshakes taken", "Of requests for a session, those that were not refused for want of room. Objective: 99.9 %.",
+    [`1 - ${ratio(FULL, `(${FULL} + ${sum(rate("broadgate_connections_opened_total"))})`)}`],
+    { unit: "percentunit", thresholds: above(0.99, 0.999) }),
+  stat("Sessions kept", "Of the open sessions, those that no fault of the network or a client took in the last five minutes. Objective: 99 %.",
+    [`1 - ${ratio(sum(`increase(${metric("broadgate_connections_closed_total", 'reason=~"transport_error|ping_timeout|slow_consumer"')}[5m])`), connections())}`],
+    { unit: "percentunit", thresholds: above(0.95, 0.99) }),
+  stat("Latency p99", "From the publishing of a broadcast to the write to its members, of the slowest in a hundred.",
+    [quantile(0.99, "broadgate_delivery_latency_seconds")], { unit: "s", thresholds: [["green", null], ["orange", 0.25], ["red", 0.5]] }),
   panel("Connections by node", "Open sessions. They should be alike, unless a node has just started.",
     [[connections("instance"), "{{instance}}"]], { stack: true }),
   panel("Deliveries by node", "Messages queued for members of rooms.",
@@ -55,9 +82,6 @@ const churn = [
     [[sum(rate("broadgate_connections_opened_total"), "transport"), "{{transport}}"]], { unit: PER_SECOND }),
   panel("Closed", "Ended sessions, by reason. server_shutdown: a drain. ping_timeout: the client did not answer.",
     [[sum(rate("broadgate_connections_closed_total"), "reason"), "{{reason}}"]], { unit: PER_SECOND }),
-  panel("Drains", "Sessions that nodes which shut down have not closed yet; and, above, the refused handshakes that should have gone elsewhere.",
-    [[sum(metric("broadgate_drain_sessions_left"), "instance"), "left on {{instance}}"],
-     [sum(rate("broadgate_handshake_rejected_total", 'reason="draining"')), "refused a second"]]),
   panel("Upgrades", "Changes from polling to WebSocket, by result.",
     [[sum(rate("broadgate_transport_upgrades_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
   panel("Connects to namespaces", "Socket.IO sockets that were wanted, by result.",
@@ -69,14 +93,38 @@ const churn = [
     [[sum(rate("broadgate_accept_pauses_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
   panel("Sockets", "Connected Socket.IO sockets; one connection may have several, in namespaces.",
     [[sum(metric("broadgate_sockets")), "sockets"], [connections(), "connections"]]),
+  panel("Sockets by namespace", "Of Socket.IO, as they are configured.",
+    [[sum(metric("broadgate_namespace_sockets"), "socketio_namespace"), "{{socketio_namespace}}"]]),
+  panel("Handshakes", "From the head of a request for a session to the open session.",
+    quantiles("broadgate_handshake_duration_seconds", "transport"), { unit: "s" }),
+  panel("Connecting", "From an open session to its first namespace: a round trip, the token, its keys and its rooms.",
+    quantiles("broadgate_connect_duration_seconds"), { unit: "s" }),
+  panel("Round trips to clients", "From a ping to its pong.", quantiles("broadgate_ping_rtt_seconds", "transport"), { unit: "s" }),
+  panel("Lives of connections", "Of those that ended, how long they lasted. Half of them, and all but one in ten.",
+    [[quantile(0.5, "broadgate_connection_duration_seconds"), "p50"], [quantile(0.9, "broadgate_connection_duration_seconds"), "p90"]],
+    { unit: "s" }),
 ];
 
 const deliveries = [
+  heatmap("Delivery latency", "From the publishing of a broadcast, where its publisher says when, to the write to its members; how many took so long.",
+    buckets("broadgate_delivery_latency_seconds"), { unit: "s" }),
+  panel("Delivery latency by path", "local: published on the same node; redis: elsewhere, so the clocks of two machines have a part in it.",
+    quantiles("broadgate_delivery_latency_seconds", "path"), { unit: "s", thresholds: [["transparent", null], ["red", 0.5]] }),
+  panel("Delivered in time", "Broadcasts that took at most half a second. Objective: 99 %.",
+    [[within("broadgate_delivery_latency_seconds", "0.5", "instance"), "{{instance}}"]],
+    { unit: "percentunit", max: 1, thresholds: above(0.98, 0.99) }),
   panel("Broadcasts and deliveries", "A broadcast is counted on each shard that takes it; a delivery for each member.",
     [[sum(rate("broadgate_broadcasts_total")), "broadcasts"], [sum(rate("broadgate_deliveries_total")), "deliveries"]],
     { unit: PER_SECOND }),
-  panel("Fan-out", "Deliveries of one broadcast on one shard, on average.",
-    [[ratio(sum(rate("broadgate_deliveries_total")), sum(rate("broadgate_broadcasts_total"))), "members"]]),
+  panel("Fan-out", "Members that one broadcast was queued for on one shard: on average, and of the largest in a hundred.",
+    [[ratio(sum(rate("broadgate_deliveries_total")), sum(rate("broadgate_broadcasts_total"))), "average"],
+     [quantile(0.99, "broadgate_broadcast_fanout"), "p99"]]),
+  panel("Broadcasts for nobody", "Of the broadcasts that a shard took in, those without a member there. Each shard gets what its node gets.",
+    [[within("broadgate_broadcast_fanout", "0", "instance"), "{{instance}}"]], { unit: "percentunit", max: 1 }),
+  panel("Sizes of messages", "received: of clients; sent: of broadcasts, for each member.",
+    quantiles("broadgate_message_size_bytes", "direction"), { unit: "bytes" }),
+  panel("Publishers' clocks ahead", "Broadcasts that were published in the future: their latency counts as 0, and that of others is not to be trusted.",
+    [[sum(rate("broadgate_publishers_clock_ahead_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
   panel("Messages of a write", "Messages that one system call writes, on average. It grows under load.",
     [[ratio(sum(rate("broadgate_messages_sent_total")), sum(rate("broadgate_socket_writes_total"))), "messages"]]),
   panel("Messages", "Engine.IO messages to and from clients.",
@@ -90,6 +138,9 @@ const deliveries = [
 ];
 
 const losses = [
+  panel("Waiting for clients", "Bytes that wait for clients on WebSockets, and the most that did within the last minute or two.",
+    [[sum(metric("broadgate_send_queue_bytes"), "instance"), "{{instance}}"],
+     [sum(metric("broadgate_send_queue_high_watermark_bytes"), "instance"), "{{instance}} most"]], { unit: "bytes" }),
   panel("Slow consumers", "Clients cut because limits.max_queued_bytes waited for them.",
     [[sum(rate("broadgate_slow_consumers_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
   panel("Messages dropped", "volatile: the client was not ready. connection_closed: they waited when it went away.",
@@ -126,6 +177,12 @@ const redis = [
     [[`max by (instance) (${metric("broadgate_delivery_probe_age_seconds")})`, "{{instance}}"]], { unit: "s" }),
   panel("Delivery probe: round trip", "How long that message took from the node to Redis and back.",
     [[`max by (instance) (${metric("broadgate_delivery_probe_round_trip_seconds")})`, "{{instance}}"]], { unit: "s" }),
+  panel("Publishing", "How long Redis took to answer a batch of what a node publishes.",
+    quantiles("broadgate_redis_publish_duration_seconds"), { unit: "s" }),
+  panel("Waits of clients", "join: for the subscription of a room; publish: for the ack.",
+    quantiles("broadgate_ack_duration_seconds", "request"), { unit: "s" }),
+  panel("Keys denied", "1 while Redis lets a node use no keys: revocations are not kept, and users counted on each node alone.",
+    [[`max by (instance) (${metric("broadgate_adapter_keys_denied")})`, "{{instance}}"]], { max: 1 }),
 ];
 
 const sentOn = sum(rate("broadgate_forwarded_requests_sent_total", 'result!~"no_such_node|forged_id|stale_id"'));
@@ -149,6 +206,8 @@ const cluster = [
     [[sum(rate("broadgate_cluster_requests_finished_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
   panel("Requests that wait", "For answers, by who asked.",
     [[sum(metric("broadgate_cluster_requests_pending"), "from"), "{{from}}"]]),
+  panel("Answers to own requests", "Until all other nodes had answered, or the time was up.",
+    quantiles("broadgate_cluster_request_duration_seconds"), { unit: "s" }),
 ];
 
 const rooms = [
@@ -160,6 +219,8 @@ const rooms = [
   panel("Joins", "Requests to join a room, by result.",
     [[sum(rate("broadgate_joins_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
   panel("Leaves", "Requests to leave a room.", [[sum(rate("broadgate_leaves_total")), "leaves"]], { unit: PER_SECOND }),
+  panel("Sizes of rooms", "Members on a shard of the rooms that sockets join: in the middle, and of the largest in a hundred.",
+    quantiles("broadgate_room_size")),
   panel("Waiting acks", "Joins and publishes of clients that wait for Redis.",
     [[sum(metric("broadgate_acks_pending"), "instance"), "{{instance}}"]]),
 ];
@@ -177,6 +238,37 @@ const errors = [
 ];
 
 const limits = [
+  panel("Connects", "To namespaces, by result. token_...: the client's token was refused.",
+    [[sum(rate("broadgate_connects_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Tokens", "That were verified, by what became of them.",
+    [[sum(rate("broadgate_token_verifications_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Fresh tokens", "That clients sent for their sockets; and sockets whose token expired or was revoked.",
+    [[sum(rate("broadgate_token_refreshes_total"), "result"), "{{result}}"],
+     [sum(rate("broadgate_sockets_expired_total")), "expired"], [sum(rate("broadgate_sockets_revoked_total")), "revoked"]],
+    { unit: PER_SECOND }),
+  panel("Keys of issuers: age", "Since they were last fetched. Those of jwks_url and jwks_file, every five minutes unless set otherwise.",
+    [[`max by (instance, issuer) (${metric("broadgate_jwks_age_seconds")})`, "{{instance}} {{issuer}}"]], { unit: "s" }),
+  panel("Keys of issuers", "Keys in use; and fetches, by result.",
+    [[`max by (issuer) (${metric("broadgate_jwks_keys")})`, "keys of {{issuer}}"],
+     [sum(rate("broadgate_jwks_fetches_total"), "result"), "{{result}} a second"]]),
+  panel("Revocations", "In force, by what each node knows; they should be one line. And those that were told, or could not be kept.",
+    [[`max by (instance) (${metric("broadgate_revocations")})`, "{{instance}}"],
+     [sum(rate("broadgate_revocations_total"), "result"), "{{result}} a second"]]),
+  panel("Certificate", "Until the certificate in use expires. Only of nodes that speak TLS.",
+    [[`min by (instance) (${metric("broadgate_tls_certificate_expiry_timestamp_seconds")}) - time()`, "on {{instance}}"]],
+    { unit: "s", thresholds: [["red", null], ["orange", 2 * 86400], ["green", 14 * 86400]] }),
+  panel("TLS handshakes", "Of the public listener, by result.",
+    [[sum(rate("broadgate_tls_handshakes_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
+  panel("Ops API", "Requests, by the scope that they need and whether they may.",
+    [[sum(rate("broadgate_ops_requests_total"), "scope, result"), "{{scope}} {{result}}"]], { unit: PER_SECOND }),
+  panel("Ops API: times", "The slowest in a hundred, by route.",
+    [[quantile(0.99, "broadgate_ops_request_duration_seconds", "route"), "{{route}}"]], { unit: "s" }),
+  panel("Ops API: answers", "By the class of their status.",
+    [[sum(rate("broadgate_ops_responses_total"), "class"), "{{class}}"]], { unit: PER_SECOND }),
+  panel("Bounds reached", "Times that a bound of [limits] refused, closed or dropped something.",
+    [[sum(rate("broadgate_limit_reached_total"), "limit"), "{{limit}}"]], { unit: PER_SECOND }),
+  panel("Users and addresses", "That are counted now, where they are.",
+    [[sum(metric("broadgate_users")), "users"], [sum(metric("broadgate_addresses")), "addresses"]]),
   panel("Connections of the limit", "The limit in force; it is lower than configured where there are few descriptors.",
     [[`${connections("instance")} / ${limit("max_connections")}`, "{{instance}}"]],
     { unit: "percentunit", max: 1, thresholds: FILLING }),
@@ -187,7 +279,27 @@ const limits = [
     [[`${sum(metric("broadgate_shard_inbox_bytes"), "instance")} / (${limit("max_shard_inbox_bytes")} * ` +
       `${sum(metric("broadgate_shards"), "instance")})`, "{{instance}}"]],
     { unit: "percentunit", max: 1, thresholds: FILLING }),
+  panel("Memory limit", "1 while a node refuses new sessions because of limits.max_memory_bytes.",
+    [[`max by (instance) (${metric("broadgate_memory_limit_reached")})`, "{{instance}}"]], { max: 1 }),
   table("Bounds in force", "The lowest of all nodes.", `min by (limit) (${metric("broadgate_limit")})`),
+];
+
+const drain = [
+  panel("State of the nodes", "Ready, and draining: a rollout takes one node after the other.",
+    [[sum(metric("broadgate_ready")), "ready"], [sum(metric("broadgate_draining")), "draining"]], { stack: true }),
+  panel("Versions", "Nodes by what they were built from, and by their configuration. In a rollout there are two, then one.",
+    [[`count by (version, commit) (${metric("broadgate_build_info")})`, "{{version}} {{commit}}"],
+     [`count by (hash) (${metric("broadgate_config_info")})`, "configuration {{hash}}"]]),
+  panel("Sessions left", "While a node drains: those that are not closed yet.",
+    [[sum(metric("broadgate_drain_sessions_left"), "instance"), "{{instance}}"]]),
+  panel("Time of the drain", "How long it has lasted, of the time that it may take. Above 1 it is stuck.",
+    [[`max by (instance) (${metric("broadgate_drain_seconds")} / ${metric("broadgate_drain_timeout_seconds")})`, "{{instance}}"]],
+    { unit: "percentunit", thresholds: [["green", null], ["red", 1]] }),
+  panel("Closed by drains", "Sessions, at the pace that server.drain_window_ms gives. They should appear as opened elsewhere.",
+    [[sum(rate("broadgate_connections_closed_total", 'reason="server_shutdown"'), "instance"), "closed by {{instance}}"],
+     [sum(rate("broadgate_connections_opened_total")), "opened"]], { unit: PER_SECOND }),
+  panel("Refused while draining", "Handshakes that should have gone elsewhere: the load balancer is late.",
+    [[sum(rate("broadgate_handshake_rejected_total", 'reason="draining"')), "refused"]], { unit: PER_SECOND }),
 ];
 
 /** The highest of the nodes against their average: 1 is even. */
@@ -210,6 +322,9 @@ const process = [
   panel("CPU", "Cores in use. A node has one thread for each shard and one for all else.",
     [[sum(rate("process_cpu_seconds_total"), "instance"), "{{instance}}"],
      [`min(${metric("broadgate_shards")})`, "shards"]]),
+  panel("CPU of threads", "Cores that each takes: 1 is its limit. main: new connections, Redis, the ops API.",
+    [[`max by (instance, thread) (${rate("broadgate_thread_cpu_seconds_total")})`, "{{instance}} {{thread}}"]],
+    { thresholds: [["green", null], ["orange", 0.75], ["red", 0.9]] }),
   panel("Memory", "Resident.", [[sum(metric("process_resident_memory_bytes"), "instance"), "{{instance}}"]], { unit: "bytes" }),
   panel("Memory of a connection", "Resident memory through connections. With few of them it says nothing.",
     [[ratio(sum(metric("process_resident_memory_bytes"), "instance"), connections("instance")), "{{instance}}"]],
@@ -234,7 +349,8 @@ const dashboard = layout({
     row("Cluster and routing", cluster),
     row("Rooms", rooms, { collapsed: true }),
     row("Protocol errors and rejections", errors, { collapsed: true }),
-    row("Limits", limits, { collapsed: true }),
+    row("Auth and limits", limits, { collapsed: true }),
+    row("Drain and rollout", drain, { collapsed: true }),
     row("Per-node skew", perNode, { collapsed: true }),
     row("Process", process, { collapsed: true }),
   ],

@@ -70,6 +70,30 @@ export function stat(title, description, [expression], { unit = "short", thresho
   };
 }
 
+/** How values are spread over time; of a histogram's buckets. */
+export function heatmap(title, description, expression, { unit }) {
+  return {
+    type: "heatmap",
+    title,
+    description,
+    size: { w: 8, h: 8 },
+    targets: targets([[expression, "{{le}}"]], { range: true, format: "heatmap" }),
+    fieldConfig: {
+      defaults: { unit: "short", custom: { scaleDistribution: { type: "linear" } } },
+      overrides: [],
+    },
+    options: {
+      calculate: false,
+      cellGap: 1,
+      color: { mode: "scheme", scheme: "Oranges", steps: 64, exponent: 0.5, fill: "dark-orange" },
+      rowsFrame: { layout: "auto" },
+      yAxis: { axisPlacement: "left", unit },
+      tooltip: { mode: "single", yHistogram: false },
+      legend: { show: true },
+    },
+  };
+}
+
 /** The labels and values of one query. */
 export function table(title, description, expression) {
   return {

@@ -20,7 +20,8 @@ Every metric on `/metrics` of the ops listener. Made from a running node's page 
 
 ";
 /// The labels with values that say something about one build only.
-const NOT_LISTED: [&str; 7] = ["version", "commit", "rustc", "hash", "issuer", "namespace", "thread"];
+const NOT_LISTED: [&str; 7] =
+    ["version", "commit", "rustc", "hash", "issuer", "socketio_namespace", "thread"];
 
 /// One family as the page says it.
 #[derive(Debug, Default)]

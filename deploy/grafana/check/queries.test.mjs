@@ -1,7 +1,9 @@
 // Every query of the dashboard finds something: two nodes behind one Redis, clients that come, talk, misbehave and go,
-// some of them through a balancer without affinity, and a real Prometheus that scrapes the nodes and itself.
+// some of them through a balancer without affinity, a third node that speaks TLS, and a real Prometheus that scrapes the
+// nodes and itself.
 
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,9 +11,10 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { startHttpBalancer } from "../../../gateway/tests/e2e/support/balancer.mjs";
+import { issueCertificate } from "../../../gateway/tests/e2e/support/certificates.mjs";
 import { connect, ask, askOk } from "../../../gateway/tests/e2e/support/clients.mjs";
 import { DEADLINE_MS, atEnd, until } from "../../../gateway/tests/e2e/support/conditions.mjs";
-import { startGateway } from "../../../gateway/tests/e2e/support/gateway.mjs";
+import { OPEN_ROOMS, startGateway } from "../../../gateway/tests/e2e/support/gateway.mjs";
 import { Process, freePort } from "../../../gateway/tests/e2e/support/processes.mjs";
 import { emitter, redisClient, startRedis } from "../../../gateway/tests/e2e/support/redis.mjs";
 
@@ -23,12 +26,15 @@ const BUILT_IN = { $__rate_interval: "10s", $__range: "60s", $__interval: "5s" }
 
 test("every query of the dashboard finds something", { timeout: 110_000 }, async (t) => {
   const redis = await startRedis(t);
-  const nodes = [await startGateway(t, { redis }), await startGateway(t, { redis })];
-  const prometheus = await startPrometheus(t, nodes);
+  const config = await configuration(t);
+  const nodes = [await startGateway(t, { redis, config }), await startGateway(t, { redis, config })];
+  const tls = await issueCertificate(t);
+  const all = [...nodes, await startGateway(t, { redis, config, tls })];
+  const prometheus = await startPrometheus(t, all);
   const stopLoad = await startLoad(t, nodes, redis);
-  const values = await variables(prometheus, nodes);
+  const values = await variables(prometheus, all);
 
-  const instances = nodes.map(({ opsPort }) => `127.0.0.1:${opsPort}`);
+  const instances = all.map(({ opsPort }) => `127.0.0.1:${opsPort}`);
   let queries = 0;
   for (const { title, targets } of graphs) {
     for (const { expr, legendFormat } of targets) {
@@ -38,7 +44,8 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
         async () => {
           const samples = await prometheus.query(query);
           const found = new Set(samples.map(({ metric }) => metric.instance));
-          if (legendFormat.includes("{{instance}}") && found.size < nodes.length) return false;
+          const expected = expr.includes("broadgate_tls_certificate") ? 1 : nodes.length;
+          if (legendFormat.includes("{{instance}}") && found.size < expected) return false;
           // 0 through 0 is a sample as well, but shows nothing.
           return samples.some(({ value }) => Number.isFinite(Number(value[1]))) && samples;
         },
@@ -54,7 +61,7 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
     }
   }
   t.diagnostic(`${queries} queries of ${graphs.length} panels`);
-  assert.ok(queries > 60);
+  assert.ok(queries > 120);
 
   // The load reached what it is meant to reach: these are not 0 only because counters begin at 0.
   for (const series of [
@@ -68,6 +75,14 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
     'sessions_moved_total{direction="in"}',
     'sessions_moved_total{direction="out"}',
     'cluster_requests_finished_total{result="complete"}',
+    'delivery_latency_seconds_count{path="local"}',
+    'delivery_latency_seconds_count{path="redis"}',
+    'ping_rtt_seconds_count{transport="polling"}',
+    'ping_rtt_seconds_count{transport="websocket"}',
+    'ack_duration_seconds_count{request="join"}',
+    "connection_duration_seconds_count",
+    "redis_publish_duration_seconds_count",
+    "cluster_request_duration_seconds_count",
   ]) {
     await until(`more than 0 of ${series}`, async () => {
       const [{ value }] = await prometheus.query(`sum(broadgate_${series})`);
@@ -82,6 +97,18 @@ test("every query of the dashboard finds something", { timeout: 110_000 }, async
   // Before the test's clients are taken from under it; what went wrong in it fails the test.
   await stopLoad();
 });
+
+/** Everything open, with an issuer of tokens that has its keys in a file, and with pings that come soon. */
+async function configuration(t) {
+  const directory = await mkdtemp(join(tmpdir(), "broadgate-keys-"));
+  atEnd(t, () => rm(directory, { recursive: true, force: true }));
+  const { publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const file = join(directory, "jwks.json");
+  await writeFile(file, JSON.stringify({ keys: [publicKey.export({ format: "jwk" })] }));
+  const issuer = `[[auth.issuers]]\nname = "login"\nissuer = "login"\njwks_file = "${file}"\n`;
+  const namespace = `[[namespaces]]\nname = "/"\nauthentication = "optional"\n`;
+  return `${issuer}${namespace}[engine]\nping_interval_ms = 1000\n${OPEN_ROOMS()}`;
+}
 
 /** What the variables offer when "All" is chosen, found as Grafana finds it. */
 async function variables(prometheus, nodes) {

@@ -406,8 +406,9 @@ fn info_families(node: &Node) -> [MetricFamily; 2] {
 fn namespace_sockets(node: &Node) -> MetricFamily {
     let family = gauge(
         "broadgate_namespace_sockets",
-        "Connected Socket.IO sockets of each namespace that is configured.",
-        "namespace",
+        "Connected Socket.IO sockets of each of Socket.IO's namespaces, which the configuration names.",
+        // Kubernetes' own namespace has the shorter name.
+        "socketio_namespace",
     );
     let sum = |place: usize| -> u64 {
         let counters = node.counters.iter().filter_map(|shard| shard.namespace_sockets.get(place));

@@ -122,7 +122,8 @@ fn a_session_is_measured_when_it_opens_and_connects_and_ends() {
 #[test]
 fn sockets_are_counted_by_their_namespace() {
     let server = node();
-    let sockets = |namespace: &str| format!("broadgate_namespace_sockets{{namespace=\"{namespace}\"}}");
+    let sockets =
+        |namespace: &str| format!("broadgate_namespace_sockets{{socketio_namespace=\"{namespace}\"}}");
     assert_eq!((value(&server, &sockets("/")), value(&server, &sockets("/custom"))), (0.0, 0.0));
     let mut both = Client::connect(&server);
     both.join_namespace("/custom");
