@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn each_door_that_is_open_is_named_with_how_to_close_it() {
-        let doors: [(fn(&mut Settings), &str); 4] = [
+        type Opens = fn(&mut Settings);
+        let doors: [(Opens, &str); 4] = [
             (|settings| settings.development = true, "give --config"),
             (|settings| settings.server.edge.trusted_proxies.clear(), "server.trusted_proxies"),
             (

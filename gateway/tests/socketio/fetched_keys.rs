@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     support::{eventually, process::Server, websocket::Received},
-    tokens::{connect_answer, connect_to, metric, now_s, open_with},
+    tokens::{connect_to, metric, now_s, open_with},
 };
 
 const ISSUER: &str = "https://login.example.com/";
