@@ -50,6 +50,9 @@ WRONG_VALUES = [
     ("config.server.proxy_protocol", "yes"),
     ("config.server.tls_cert_file", "/tls.crt"),
     ("tls.existingSecret", "Not_A_Name"),
+    ("tls.certManager.issuerRef", {"nam": "x"}),
+    ("tls.certManager.issuerRef.kind", "issuer"),
+    ("tls.certManager.dnsNames", ["a b"]),
     ("config.engine.path", "socket.io"),
     ("config.engine.path", "/a//b/"),
     ("config.engine.transports", []),
@@ -160,6 +163,8 @@ WRONG_TOGETHER = [
     ({"rollout": {"maxSurge": "0%"}}, "both 0"),
     ({"rollout": {"minReadySeconds": 600}}, "progressDeadlineSeconds"),
     ({"httpRoute": {"enabled": True}}, "parentRefs"),
+    ({"tls": {"certManager": {"enabled": True}}}, "issuerRef.name"),
+    ({"tls": {"existingSecret": "a", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}}, "only one of"),
     ({"opsKeys": [{"name": "a"}, {"name": "a", "existingSecret": "b"}]}, "twice"),
     ({"issuerSecrets": [{"issuer": "a", "existingSecret": "b"}]}, "none with the name"),
     (

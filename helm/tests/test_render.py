@@ -17,6 +17,7 @@ from jsonschema.validators import validator_for
 
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 CUSTOM = {
+    "cert-manager.io/v1": {"Certificate"},
     "monitoring.coreos.com/v1": {"ServiceMonitor", "PodMonitor", "PrometheusRule"},
     "gateway.networking.k8s.io/v1": {"HTTPRoute"},
     "keda.sh/v1alpha1": {"ScaledObject"},

@@ -273,6 +273,20 @@ def test_the_test_pod_is_the_gateway_s_image_and_its_command_takes_the_arguments
     assert done.returncode == 0, done.stderr
 
 
+def test_a_certificate_of_cert_manager_is_the_one_that_pods_show():
+    values = {"tls": {"certManager": {"enabled": True, "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}}}
+    rendered = objects(template(values | {"ingress": {"enabled": True, "hosts": ["realtime.example.com"]}}).stdout)
+    certificate = named(rendered, "Certificate")["spec"]
+    secrets = [
+        volume["secret"]["secretName"] for _, spec in pods(rendered) for volume in spec["volumes"] if volume["name"] == "tls"
+    ]
+    assert secrets == [certificate["secretName"]] * 2
+    assert certificate["issuerRef"] == {"name": "ca", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+    service = ["test-broadgate", "test-broadgate.prod", "test-broadgate.prod.svc"]
+    assert certificate["dnsNames"] == ["realtime.example.com", *service]
+    assert named(rendered, "Service", "test-broadgate")["spec"]["ports"][0]["appProtocol"] == "https"
+
+
 def test_the_test_pod_sees_no_key_of_a_certificate():
     pod = named(objects(render("tls")), "Pod")
     [volume] = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "tls"]

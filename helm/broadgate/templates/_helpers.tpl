@@ -97,9 +97,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* The Secret with the certificate of the public listener; empty where that speaks no TLS. */}}
+{{- define "broadgate.tlsSecretName" -}}
+{{- if .Values.tls.certManager.enabled }}
+{{- printf "%s-tls" (include "broadgate.fullname" .) }}
+{{- else }}
+{{- .Values.tls.existingSecret }}
+{{- end }}
+{{- end }}
+
 {{/* Of the public listener. */}}
 {{- define "broadgate.scheme" -}}
-{{- ternary "https" "http" (not (empty .Values.tls.existingSecret)) }}
+{{- ternary "https" "http" (not (empty (include "broadgate.tlsSecretName" .))) }}
 {{- end }}
 
 {{- define "broadgate.path" -}}
@@ -256,6 +265,14 @@ capabilities:
 {{- $drain := add (dig "drain_delay_ms" 5000 . | int) (dig "drain_window_ms" 15000 . | int) }}
 {{- if and $drain (le (dig "shutdown_timeout_ms" 25000 . | int) (int $drain)) }}
 {{- fail "config.server.shutdown_timeout_ms must be more than drain_delay_ms and drain_window_ms together" }}
+{{- end }}
+{{- end }}
+{{- with .Values.tls.certManager }}
+{{- if and .enabled $.Values.tls.existingSecret }}
+{{- fail "tls: set only one of tls.existingSecret and tls.certManager.enabled" }}
+{{- end }}
+{{- if and .enabled (not .issuerRef.name) }}
+{{- fail "tls.certManager.enabled needs tls.certManager.issuerRef.name" }}
 {{- end }}
 {{- end }}
 {{- $names := list }}

@@ -12,12 +12,12 @@ nginx.ingress.kubernetes.io/proxy-send-timeout: "3600"
 nginx.ingress.kubernetes.io/proxy-buffering: "off"
 nginx.ingress.kubernetes.io/proxy-request-buffering: "off"
 nginx.ingress.kubernetes.io/proxy-body-size: {{ $maxPayload | quote }}
-{{- if .Values.tls.existingSecret }}
+{{- if include "broadgate.tlsSecretName" . }}
 nginx.ingress.kubernetes.io/backend-protocol: HTTPS
 {{- end }}
 {{- else if eq .Values.ingress.preset "haproxy" }}
 haproxy.org/timeout-server: "3600s"
-{{- if .Values.tls.existingSecret }}
+{{- if include "broadgate.tlsSecretName" . }}
 haproxy.org/server-ssl: "true"
 {{- end }}
 {{- if dig "server" "proxy_protocol" false .Values.config }}
@@ -27,7 +27,7 @@ haproxy.org/send-proxy-protocol: proxy-v2
 haproxy-ingress.github.io/timeout-server: 1h
 haproxy-ingress.github.io/timeout-tunnel: 1h
 haproxy-ingress.github.io/proxy-body-size: {{ $maxPayload | quote }}
-{{- if .Values.tls.existingSecret }}
+{{- if include "broadgate.tlsSecretName" . }}
 haproxy-ingress.github.io/secure-backends: "true"
 {{- end }}
 {{- if dig "server" "proxy_protocol" false .Values.config }}
@@ -38,7 +38,7 @@ alb.ingress.kubernetes.io/target-type: ip
 alb.ingress.kubernetes.io/load-balancer-attributes: idle_timeout.timeout_seconds=3600
 alb.ingress.kubernetes.io/healthcheck-path: {{ include "broadgate.path" . }}
 alb.ingress.kubernetes.io/success-codes: "400"
-{{- if .Values.tls.existingSecret }}
+{{- if include "broadgate.tlsSecretName" . }}
 alb.ingress.kubernetes.io/backend-protocol: HTTPS
 {{- end }}
 {{- else }}
@@ -48,7 +48,7 @@ alb.ingress.kubernetes.io/backend-protocol: HTTPS
 
 {{/* Of the Service, for Traefik, where its Ingress is meant. */}}
 {{- define "broadgate.serviceAnnotations" -}}
-{{- if and .Values.ingress.enabled (eq .Values.ingress.preset "traefik") .Values.tls.existingSecret }}
+{{- if and .Values.ingress.enabled (eq .Values.ingress.preset "traefik") (include "broadgate.tlsSecretName" .) }}
 traefik.ingress.kubernetes.io/service.serversscheme: https
 {{- else }}
 {}
