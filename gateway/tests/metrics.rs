@@ -16,7 +16,10 @@ Every metric on `/metrics` of the ops listener. Made from a running node's page 
 - All are there from the start of the node, so a counter that is missing means that the node is not there. Only those with
   the label `issuer` need an issuer whose keys are fetched; its value is `auth.issuers.name`.
 - No label has a value that clients choose: the number of series is fixed, whatever the load.
-- Counting takes plain integers of each shard, which a scrape adds up.
+- Counting takes plain integers of each shard, which a scrape adds up. Histograms have fixed buckets and are cumulative, so
+  those of all nodes may be added up before a quantile is taken.
+- What a shard measures of a broadcast (`broadgate_delivery_latency_seconds`, `broadgate_broadcast_fanout`) it measures once,
+  not for each member.
 
 ";
 /// The labels with values that say something about one build only.
