@@ -39,7 +39,7 @@ use crate::{
     node::{Learnt, Node, ShardSink},
     ops,
     runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
-    telemetry::ShardCounters,
+    telemetry::{Exporter, LogFilter, ShardCounters, start_traces},
 };
 
 /// Connections that the kernel holds for us while a burst is taken in.
@@ -51,6 +51,8 @@ const SHUTDOWN_TIME: Duration = Duration::from_millis(500);
 /// How long the adapter may take to send what waits, after the clients are gone: a part of `server.shutdown_timeout_ms`,
 /// a tenth of it at most.
 const ENGINE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the last spans may take, at most; a tenth of `server.shutdown_timeout_ms`, too.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Descriptors that are not clients': listeners, epoll sets, links to Redis, files, and up to 256 of operators.
 const RESERVED_DESCRIPTORS: usize = 320;
 
@@ -61,13 +63,13 @@ const MAX_JSON_DEPTH: usize = 128;
 ///
 /// # Errors
 /// It could not start: an address is in use, a thread or descriptor was refused, the adapter's settings are unusable.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
+pub fn run(settings: Settings, log_filter: LogFilter) -> anyhow::Result<()> {
     // Acceptor, adapter and ops share the main thread; the shards have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, log_filter))
 }
 
-async fn serve(mut settings: Settings) -> anyhow::Result<()> {
+async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<()> {
     let descriptors = available_descriptors();
     bound_connections(&mut settings.limits, descriptors);
     let settings = Arc::new(settings);
@@ -95,7 +97,9 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let places = Arc::new(places);
     let node =
         Node::new(Arc::clone(&settings), engine, Arc::clone(&inboxes), gatherer, counters, places, learnt);
-    let node = Arc::new(Node { tls, ..node });
+    let (traces, exporter) =
+        start_traces(&settings.traces, node_id.as_str()).context("cannot start the exporter of traces")?;
+    let node = Arc::new(Node { tls, traces, log_filter: Arc::new(log_filter), ..node });
     let threads = start_shards(&node, (node_id, id_key), mailboxes)?;
 
     let watched = Arc::clone(&node);
@@ -104,7 +108,7 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let acceptor =
         tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
     let ops_server = tokio::spawn(ops::serve(ops, Arc::clone(&node)));
-    let key_refresh = tokio::spawn(node.authenticator.keep_keys_fresh());
+    let key_refresh = tokio::spawn(node.authenticator.keep_keys_fresh(&node.traces));
     let users = Arc::clone(&node.users);
     let user_counts = tokio::spawn(async move { users.run().await });
     let certificate = tokio::spawn(watch_certificate(node.tls.clone()));
@@ -128,16 +132,23 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     };
     // Also where a client held up the rest: what clients published is still to go out.
     let published = tokio::time::timeout(engine_timeout, node.engine.shutdown()).await.is_ok();
+    let exported = export_rest(exporter, settings.server.shutdown_timeout).await;
     ops_server.abort();
     key_refresh.abort();
     user_counts.abort();
     certificate.abort();
     watch.abort();
-    if !drained || !published {
-        tracing::warn!(drained, published, "not everything was brought to an end in time");
+    if !drained || !published || !exported {
+        tracing::warn!(drained, published, exported, "not everything was brought to an end in time");
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The last spans. Traces must not take long to keep a node from its end.
+async fn export_rest(exporter: Option<Exporter>, shutdown_timeout: Duration) -> bool {
+    let Some(exporter) = exporter else { return true };
+    exporter.shut_down(EXPORT_TIMEOUT.min(shutdown_timeout / 10)).await
 }
 
 /// Readiness has failed. Everything goes on until balancers have seen that; then the shards close their sessions over the
@@ -377,6 +388,7 @@ fn build_shard(
         publish_order: Arc::clone(&node.publish_order),
         peers,
         shards: Arc::clone(&node.shards),
+        traces: node.traces.clone(),
         site,
     });
     Server::new(spec, Arc::new(http), hub)

@@ -22,8 +22,8 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    cli::init_logging(&settings.log);
-    match broadgate::app::run(settings) {
+    let log_filter = cli::init_logging(&settings.log);
+    match broadgate::app::run(settings, log_filter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

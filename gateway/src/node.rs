@@ -12,7 +12,7 @@ use std::{
 
 use broadgate_adapter::{
     Broadcast, Engine, Event, EventSink, PublishError, Request, RequestError, Response, RevocationChange,
-    SocketDetails,
+    SocketDetails, TraceParent,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -28,7 +28,7 @@ use crate::{
     ops::{AccessCounters, RequestTimes},
     publish_course::Course,
     runtime::{Inbox, Places},
-    telemetry::ShardCounters,
+    telemetry::{LogFilter, ShardCounters, Span, SpanKind, Traces},
 };
 
 pub(crate) type ShardInbox = Inbox<EngineMessage<HubMessage>>;
@@ -133,6 +133,10 @@ pub(crate) struct Node {
     pub(crate) drain: DrainClock,
     /// The certificate of the public listener, where it speaks TLS.
     pub(crate) tls: Option<Arc<ListenerTls>>,
+    /// Begins spans.
+    pub(crate) traces: Traces,
+    /// What is logged.
+    pub(crate) log_filter: Arc<LogFilter>,
     /// What was asked of the ops API.
     pub(crate) ops_access: Arc<AccessCounters>,
     /// How long that took.
@@ -191,6 +195,7 @@ impl Node {
             settings.limits.max_connections_per_user,
             Arc::clone(&learnt.outage_is_over),
         );
+        let log_filter = Arc::new(LogFilter::fixed(&settings.log.filter));
         Self {
             settings,
             engine,
@@ -204,6 +209,8 @@ impl Node {
             places,
             drain: DrainClock::default(),
             tls: None,
+            traces: Traces::default(),
+            log_filter,
             ops_access: Arc::default(),
             ops_times: Arc::default(),
             refused_publishes: AtomicU64::new(0),
@@ -239,8 +246,9 @@ impl Node {
 
     /// The sockets that a [`RequestKind::Fetch`](broadgate_adapter::RequestKind::Fetch) names, on all nodes; those
     /// that are known where nodes do not answer.
-    pub(crate) async fn fetch(&self, request: Request) -> Fetched {
+    pub(crate) async fn fetch(&self, request: Request, trace: Option<TraceParent>) -> Fetched {
         let request = Arc::new(request);
+        let mut span = self.request_span("request", trace);
         let elsewhere = self.engine.request(Arc::clone(&request));
         let (here, elsewhere) = tokio::join!(self.gatherer.ask(&request), elsewhere);
         let mut fetched = Fetched { sockets: here.sockets, expected: 0, answers: 0, complete: here.complete };
@@ -248,6 +256,10 @@ impl Node {
             Ok(answers) => {
                 fetched.complete &= answers.is_complete();
                 (fetched.expected, fetched.answers) = (answers.expected, answers.answered);
+                if let Some(span) = &mut span {
+                    span.set("broadgate.expected", answers.expected);
+                    span.set("broadgate.answers", answers.answered);
+                }
                 for response in answers.responses {
                     if let Response::Fetched(sockets) = response {
                         fetched.sockets.extend(sockets);
@@ -259,6 +271,9 @@ impl Node {
             }
             Err(error) => {
                 tracing::warn!(%error, "a query of the ops API knows this node's sockets only");
+                if let Some(span) = &mut span {
+                    span.fail(error.to_string());
+                }
                 fetched.complete = false;
             }
         }
@@ -266,13 +281,28 @@ impl Node {
     }
 
     /// Lets all nodes carry out a command. This one does when it comes back from Redis, as every other.
-    pub(crate) async fn command(&self, request: Request) -> Result<(), RequestError> {
-        self.engine.request(Arc::new(request)).await.map(drop)
+    pub(crate) async fn command(
+        &self,
+        request: Request,
+        trace: Option<TraceParent>,
+    ) -> Result<(), RequestError> {
+        let span = self.request_span("command", trace);
+        let commanded = self.engine.request(Arc::new(request)).await.map(drop);
+        if let (Some(mut span), Err(error)) = (span, &commanded) {
+            span.fail(error.to_string());
+        }
+        commanded
+    }
+
+    /// What is asked of the other nodes, for somebody who is in a trace.
+    fn request_span(&self, name: &'static str, trace: Option<TraceParent>) -> Option<Span> {
+        self.traces.child(name, SpanKind::Client, &trace?)
     }
 
     /// Publishes to all members on all nodes, or as `adapter.redis.when_down` says where the others can't be reached.
     pub(crate) async fn publish(&self, broadcast: Broadcast) -> Published {
         let broadcast = Arc::new(broadcast);
+        let mut round_trip = self.request_span("adapter publish", broadcast.stamp.trace);
         let (published, answers) = {
             let _order = self.publish_order.publish();
             let mut published = self.engine.publish(Arc::clone(&broadcast));
@@ -280,6 +310,9 @@ impl Node {
             let answered = (&mut published).now_or_never();
             let course = Course::of(answered.as_ref(), self.settings.adapter.when_down());
             if let Course::Nowhere(error) = course {
+                if let Some(span) = &mut round_trip {
+                    span.fail(error.to_string());
+                }
                 return Published::Nowhere(error);
             }
             let answers: Vec<_> = self.shards.iter().map(|inbox| send_counted(inbox, &broadcast)).collect();
@@ -296,6 +329,10 @@ impl Node {
             None => None,
             Some(published) => Some(published.await),
         };
+        if let (Some(mut span), Some(Err(error))) = (round_trip, &published) {
+            span.fail(error.to_string());
+        }
+        tracing::debug!(to_others = ?published, namespace = &*broadcast.namespace, rooms = ?broadcast.rooms, "published");
         let mut delivered = 0;
         for answer in answers {
             // A shard that is gone or full delivers nothing.

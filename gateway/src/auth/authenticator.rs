@@ -15,7 +15,10 @@ use super::{
     metrics::{AuthCounters, KeysSample},
     refresh::keep_fresh,
 };
-use crate::config::{AuthSettings, FetchSettings, IssuerSettings, KeyFile, KeySource, Limits};
+use crate::{
+    config::{AuthSettings, FetchSettings, IssuerSettings, KeyFile, KeySource, Limits},
+    telemetry::Traces,
+};
 
 /// What becomes of the room's name `user:<user>`.
 const USER_ROOM_PREFIX_BYTES: usize = "user:".len();
@@ -95,7 +98,7 @@ impl Authenticator {
     }
 
     /// Fetches keys now and then. To be run on the main runtime, for as long as tokens are verified.
-    pub fn keep_keys_fresh(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub fn keep_keys_fresh(&self, traces: &Traces) -> impl Future<Output = ()> + Send + use<> {
         let (mut fetched, mut watched) = (Vec::new(), Vec::new());
         for issuer in &self.issuers {
             let (name, counters) = (Arc::clone(&issuer.name), Arc::clone(&self.counters));
@@ -107,7 +110,11 @@ impl Authenticator {
                 }
                 Keys::Fetched(keys, settings) => {
                     let (keys, settings) = (Arc::clone(keys), settings.clone());
-                    fetched.push(keep_fresh(FetchedIssuer { name, keys, settings }, counters));
+                    fetched.push(keep_fresh(
+                        FetchedIssuer { name, keys, settings },
+                        counters,
+                        traces.clone(),
+                    ));
                 }
             }
         }

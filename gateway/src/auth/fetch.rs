@@ -1,38 +1,27 @@
 //! The edge: one JWK set from its place, in bounded time and space.
-//!
-//! A client of our own on hyper's connection and the adapter's TLS, both of which the node has anyway. A crate for it
-//! would bring redirects, pools, proxies and cookies; what is needed is one GET every few minutes.
 
 use std::{
     fs::File,
     io::{self, Read},
-    net::SocketAddr,
     path::Path,
     time::Duration,
 };
 
 use broadgate_adapter::redis::{TlsError, TlsSettings};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    task::JoinSet,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use http::{StatusCode, header};
+use http_body_util::Full;
+use tokio::time::timeout;
 use url::Url;
 
 use super::keys::JwksError;
-use crate::config::JwksPlace;
+use crate::{
+    config::JwksPlace,
+    net::{OutboundError, OutboundTls, request_to, send},
+};
 
 /// From the look-up of the name to the last byte.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// A name may have addresses of which some lead nowhere.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sixty-four RSA keys with their certificates.
 const MAX_JWKS_BYTES: usize = 512 * 1024;
 
@@ -101,73 +90,26 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
 }
 
 async fn get(url: &Url, tls: TlsSettings) -> Result<Vec<u8>, FetchError> {
-    let host = url.host_str().unwrap_or_default();
-    let stream = connect(url).await.map_err(FetchError::Connect)?;
-    if url.scheme() == "http" {
-        return exchange(url, stream).await;
-    }
-    let name = tls.server_name(host)?;
-    // A hundred files or more.
-    let config = tokio::task::spawn_blocking(move || tls.load()).await;
-    let config = config.map_err(|error| FetchError::Connect(error.into()))??;
-    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(FetchError::Connect)?;
-    exchange(url, stream).await
-}
-
-async fn connect(url: &Url) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    let port = url.port_or_known_default().unwrap_or(443);
-    let addresses: Vec<SocketAddr> = match url.host() {
-        Some(url::Host::Domain(name)) => tokio::net::lookup_host((name, port)).await?.collect(),
-        Some(url::Host::Ipv4(address)) => vec![(address, port).into()],
-        Some(url::Host::Ipv6(address)) => vec![(address, port).into()],
-        None => Vec::new(),
-    };
-    for address in addresses {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failure = error,
-            Err(_) => failure = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(failure)
-}
-
-async fn exchange(
-    url: &Url,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<Vec<u8>, FetchError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with this function at the latest.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-
-    let response = sender.send_request(request(url)).await?;
+    let tls = OutboundTls::of(url, tls).await?;
+    let request = request_to(url).header(header::ACCEPT, "application/json").body(Full::<Bytes>::default());
+    let request = request.expect("what a URL holds can be in a request");
+    let response = send(url, tls, request, MAX_JWKS_BYTES).await?;
     if response.status().is_redirection() {
         return Err(FetchError::Redirect);
     }
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }
-    let body = Limited::new(response.into_body(), MAX_JWKS_BYTES).collect().await;
-    match body {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
-        Err(error) => match error.downcast::<hyper::Error>() {
-            Ok(error) => Err(FetchError::Http(*error)),
-            Err(error) => Err(FetchError::Connect(io::Error::other(error))),
-        },
-    }
+    Ok(response.into_body().into())
 }
 
-fn request(url: &Url) -> Request<Empty<Bytes>> {
-    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    Request::get(target)
-        .header(header::HOST, host)
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, concat!("broadgate/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONNECTION, "close")
-        .body(Empty::new())
-        .expect("what a URL holds can be in a request")
+impl From<OutboundError> for FetchError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Connect(error) => Self::Connect(error),
+            OutboundError::Tls(error) => Self::Tls(error),
+            OutboundError::Http(error) => Self::Http(error),
+            OutboundError::TooLarge(_) => Self::TooLarge,
+        }
+    }
 }

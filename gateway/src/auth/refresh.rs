@@ -11,16 +11,26 @@ use super::{
     metrics::AuthCounters,
     schedule::Schedule,
 };
-use crate::config::FetchSettings;
+use crate::{
+    config::FetchSettings,
+    telemetry::{SpanKind, Traces},
+};
 
 /// Fetches for ever. One fetch is under way at a time.
-pub(super) async fn keep_fresh(issuer: FetchedIssuer, counters: Arc<AuthCounters>) {
+pub(super) async fn keep_fresh(issuer: FetchedIssuer, counters: Arc<AuthCounters>, traces: Traces) {
     let FetchedIssuer { name, keys, settings } = issuer;
     let mut schedule = Schedule::new(settings.refresh_ms, settings.min_refresh_ms);
     let mut failing = false;
     loop {
         keys.begin();
+        let span = traces.root("fetch keys", SpanKind::Client);
         let fetched = fetch_keys(&settings).await;
+        if let Some(mut span) = span {
+            span.set("broadgate.issuer", &*name);
+            if let Err(error) = &fetched {
+                span.fail(error.to_string());
+            }
+        }
         counters.fetched(&fetched);
         schedule.ended(fetched.is_ok(), keys.now_ms(), chance());
         let retry_ms = schedule.next_ms().saturating_sub(keys.now_ms());

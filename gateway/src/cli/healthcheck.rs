@@ -3,7 +3,10 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::{DEFAULT_OPS_URL, http};
+use super::{
+    DEFAULT_OPS_URL,
+    http::{self, Call},
+};
 
 /// `healthcheck`
 #[derive(Debug, Args)]
@@ -15,7 +18,7 @@ pub(crate) struct HealthcheckArgs {
 }
 
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<String> {
-    let response = http::request(&args.ops, "/readyz", None, None)?;
+    let response = http::request(&args.ops, Call::get("/readyz"))?;
     if response.status != 200 {
         bail!("not ready: {} {}", response.status, response.body);
     }

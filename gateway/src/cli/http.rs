@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use broadgate::config::Secret;
+use broadgate_adapter::TraceParent;
 use url::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,26 +20,55 @@ pub(super) struct Response {
     pub(super) body: String,
 }
 
-/// `body` as JSON makes it a POST; `key` is the bearer's.
-pub(super) fn request(
-    base: &str,
-    path: &str,
-    body: Option<&str>,
-    key: Option<&Secret>,
-) -> anyhow::Result<Response> {
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// JSON.
+    pub(super) body: Option<&'a str>,
+    /// The bearer's.
+    pub(super) key: Option<&'a Secret>,
+    /// The span that asks.
+    pub(super) trace: Option<TraceParent>,
+}
+
+impl<'a> Call<'a> {
+    /// A GET of `path` without anything else.
+    pub(super) fn get(path: &'a str) -> Self {
+        Self { method: "GET", path, body: None, key: None, trace: None }
+    }
+
+    /// A POST to `path`.
+    pub(super) fn post(path: &'a str, body: &'a str, key: Option<&'a Secret>) -> Self {
+        Self { method: "POST", path, body: Some(body), key, trace: None }
+    }
+}
+
+/// Asks the ops listener at `base`.
+pub(super) fn request(base: &str, call: Call<'_>) -> anyhow::Result<Response> {
     let url = Url::parse(base).with_context(|| format!("{base:?} is not a URL"))?;
     ensure!(url.scheme() == "http", "{base}: expected http://host:port; the ops listener speaks plain HTTP");
     ensure!(matches!(url.path(), "" | "/"), "{base}: expected http://host:port without a path");
     let host = url.host_str().with_context(|| format!("{base}: has no host"))?;
 
-    let key = key.map_or_else(String::new, |key| format!("Authorization: Bearer {}\r\n", key.expose()));
-    let text = match body {
-        None => format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{key}\r\n"),
-        Some(body) => format!(
-            "POST {path} HTTP/1.0\r\nHost: {host}\r\n{key}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ),
-    };
+    let Call { method, path, body, key, trace } = call;
+    let mut text = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n");
+    if let Some(key) = key {
+        text.push_str(&format!("Authorization: Bearer {}\r\n", key.expose()));
+    }
+    if let Some(trace) = trace {
+        text.push_str(&format!("traceparent: {trace}\r\n"));
+    }
+    match body {
+        None => text.push_str("\r\n"),
+        Some(body) => {
+            let bytes = body.len();
+            text.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{body}"
+            ));
+        }
+    }
     // HTTP/1.0: the answer comes whole and ends with the connection, so there are no chunks to put together.
     let answer = exchange(&url, text.as_bytes()).with_context(|| format!("no answer from {base}"))?;
     parse(&answer).with_context(|| format!("{base} does not answer in HTTP"))

@@ -4,6 +4,7 @@ mod config;
 mod doctor;
 mod healthcheck;
 mod http;
+mod log_level;
 mod logging;
 mod ops_key;
 mod publish;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use config::load_or_report;
 use healthcheck::HealthcheckArgs;
+use log_level::LogLevelArgs;
 pub(crate) use logging::init_logging;
 use publish::PublishArgs;
 use smoke::SmokeArgs;
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     Healthcheck(HealthcheckArgs),
     /// Connect as a client, publish, and wait for the message: do they get through, by each transport?
     Smoke(SmokeArgs),
+    /// What a node logs: look at it, change it for a while
+    LogLevel(LogLevelArgs),
     /// Look at a token (JWT)
     Token(TokenArgs),
 }
@@ -135,6 +139,7 @@ pub(crate) fn run(command: &Command, serve: impl FnOnce(&ServeArgs) -> ExitCode)
         Command::PrintConfig(args) => config::print(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Publish(args) => outcome(publish::publish(args)),
+        Command::LogLevel(args) => outcome(log_level::log_level(args)),
         Command::Healthcheck(args) => outcome(healthcheck::healthcheck(args)),
         Command::Smoke(args) => outcome(smoke::smoke(args)),
         Command::Token(TokenArgs { command: TokenCommand::Verify(args) }) => match load_or_report(args) {

@@ -4,11 +4,15 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail, ensure};
 use broadgate::config::Secret;
-use broadgate_adapter::{Broadcast, EventPacket, Flags, Stamp, emitter};
+use broadgate_adapter::{Broadcast, EventPacket, Flags, Stamp, TraceParent, emitter};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{DEFAULT_OPS_URL, http, ops_key::OpsKeyArgs};
+use super::{
+    DEFAULT_OPS_URL,
+    http::{self, Call},
+    ops_key::OpsKeyArgs,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +50,9 @@ pub(crate) struct PublishArgs {
     /// A room (or a socket's id) whose members are left out; may be repeated
     #[arg(long, value_name = "ROOM")]
     except: Vec<String>,
+    /// The span that publishes, for traces (W3C Trace Context)
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<TraceParent>,
     /// Name of the event
     event: String,
     /// Arguments of the event, each as JSON
@@ -75,8 +82,9 @@ fn through_node(args: &PublishArgs, values: &[Value]) -> anyhow::Result<String> 
         "event": args.event,
         "args": values,
     });
-    let response =
-        http::request(&args.ops, "/api/v1/publish", Some(&body.to_string()), args.bearer.key()?.as_ref())?;
+    let (body, key) = (body.to_string(), args.bearer.key()?);
+    let call = Call { trace: args.traceparent, ..Call::post("/api/v1/publish", &body, key.as_ref()) };
+    let response = http::request(&args.ops, call)?;
     if !(200..300).contains(&response.status) {
         bail!("{} refused it: {} {}", args.ops, response.status, response.body);
     }
@@ -93,7 +101,7 @@ fn through_redis(args: &PublishArgs, url: &Secret, values: &[Value]) -> anyhow::
         rooms: args.rooms.iter().map(|room| room.as_str().into()).collect(),
         except: args.except.iter().map(|room| room.as_str().into()).collect(),
         flags: Flags::default(),
-        stamp: Stamp::at(SystemTime::now()),
+        stamp: Stamp::at(SystemTime::now()).in_trace(args.traceparent),
         packet: EventPacket {
             json: Value::Array(event.collect()).to_string().into(),
             attachments: Vec::new(),

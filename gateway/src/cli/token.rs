@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use broadgate::{
     auth::{Authenticator, Grant, Verdict},
     config::Settings,
+    telemetry::Traces,
 };
 use clap::{Args, Subcommand};
 
@@ -49,7 +50,7 @@ pub(super) fn verify(settings: &Settings) -> anyhow::Result<String> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let verdict = runtime.block_on(async {
-        let refresh = tokio::spawn(authenticator.keep_keys_fresh());
+        let refresh = tokio::spawn(authenticator.keep_keys_fresh(&Traces::default()));
         let verdict = match authenticator.verify(token, now_s) {
             Verdict::NeedsKeys(wait) if authenticator.refreshed(wait).await.is_ok() => {
                 authenticator.verify(token, now_s)

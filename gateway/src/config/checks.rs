@@ -80,6 +80,17 @@ pub(super) fn jwks_url(text: &str) -> Result<(), String> {
     if scheme && with_host && plain { Ok(()) } else { Err(format!("{EXPECTED}, without user and password")) }
 }
 
+/// Where spans go.
+pub(super) fn otlp_url(text: &str) -> Result<(), String> {
+    const EXPECTED: &str = "a URL such as http://127.0.0.1:4318";
+    let url = Url::parse(text).map_err(|_| EXPECTED.to_owned())?;
+    let plain = url.username().is_empty() && url.password().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        return Ok(());
+    }
+    Err(format!("{EXPECTED}, without user and password (headers_file is for keys)"))
+}
+
 /// Does the URL lead to this machine?
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {

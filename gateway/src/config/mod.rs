@@ -20,6 +20,7 @@ mod render;
 mod secret;
 mod sections;
 mod settings;
+mod traces;
 mod tree;
 mod values;
 
@@ -38,6 +39,7 @@ pub use settings::{
     NamespaceSettings, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings, RoomRule, SentinelSettings,
     ServerSettings, Settings, WhenDown,
 };
+pub use traces::TracesSettings;
 
 use reader::{Reader, Section};
 use tree::Table;

@@ -17,6 +17,7 @@ use super::{
         Access, AdapterSettings, Authentication, EngineSettings, LogFormat, LogSettings, NamespaceSettings,
         RoomRule, ServerSettings, Settings,
     },
+    traces,
     tree::{Node, Origin, texts_table},
 };
 
@@ -46,6 +47,11 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
         limits(section, engine.max_payload_bytes)
     });
     let log = root.section("log", "What is logged, and how.", log);
+    let traces = root.section(
+        "traces",
+        "Spans of handshakes, publishes and requests, for OpenTelemetry. Off unless there is an endpoint.",
+        traces::section,
+    );
     Settings {
         development,
         server,
@@ -57,6 +63,7 @@ pub(super) fn settings(root: &mut Section<'_>, development: bool, example: bool)
         rooms,
         limits,
         log,
+        traces,
         fingerprint: String::new(),
     }
 }

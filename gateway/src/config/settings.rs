@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use broadgate_adapter::RedisDriver;
 
-use super::{AuthSettings, EdgeSettings, OpsSettings, Secret};
+use super::{AuthSettings, EdgeSettings, OpsSettings, Secret, TracesSettings};
 use crate::{auth::Pattern, limits::Rate, net::Cidr};
 
 /// Everything the node was told.
@@ -34,6 +34,8 @@ pub struct Settings {
     /// Tells one configuration from another: a digest of what `print-config` shows, without where values come from. So
     /// secrets, which are not shown, have no part in it.
     pub fingerprint: String,
+    /// Which spans are recorded, and where they go.
+    pub traces: TracesSettings,
 }
 
 /// `[server]`

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     engineio::{EngineIo, EngineMessage, SessionId, Source},
     publish_course::Course,
-    telemetry::{Counter, ShardCounters},
+    telemetry::{Counter, ShardCounters, Span, SpanKind},
 };
 
 /// Why a request was refused. The code is stable; the text is for people.
@@ -249,13 +249,16 @@ impl Hub {
         args: &[&RawValue],
         attachments: Vec<Bytes>,
     ) {
-        let broadcast = match self.broadcast_of(caller, args, attachments) {
-            Ok(broadcast) => Arc::new(broadcast),
+        let mut broadcast = match self.broadcast_of(caller, args, attachments) {
+            Ok(broadcast) => broadcast,
             Err(refusal) => {
                 publish_counter(io.counters(), refusal).add(1);
                 return self.refuse(io, caller, refusal);
             }
         };
+        let mut span = self.spec.traces.root("publish", SpanKind::Producer);
+        broadcast.stamp.trace = span.as_ref().map(Span::context);
+        let broadcast = Arc::new(broadcast);
         let order = Arc::clone(&self.spec.publish_order);
         let order = order.publish();
         let mut published = self.spec.engine.publish(Arc::clone(&broadcast));
@@ -264,6 +267,9 @@ impl Hub {
         let course = Course::of(answered.as_ref(), self.spec.when_down);
         if let Course::Nowhere(error) = course {
             let refusal = refused_at_once(&error);
+            if let Some(span) = &mut span {
+                span.fail(refusal.error);
+            }
             publish_counter(io.counters(), refusal).add(1);
             return self.refuse(io, caller, refusal);
         }
@@ -299,7 +305,7 @@ impl Hub {
             result: Ok(()),
             asked: Instant::now(),
         };
-        self.await_publish(io, done, elsewhere, published, answered);
+        self.await_publish(io, done, elsewhere, published, answered, span);
     }
 
     /// The event that a client wants to be published: `[room, event, ...args]`.
@@ -340,6 +346,7 @@ impl Hub {
         elsewhere: Vec<oneshot::Receiver<usize>>,
         published: EngineFuture<Result<(), PublishError>>,
         answered: Option<Result<(), PublishError>>,
+        span: Option<Span>,
     ) {
         if let Some(client) = self.directory.client_mut(done.session.index) {
             client.pending_acks += 1;
@@ -363,6 +370,9 @@ impl Hub {
                 Some(result) => result,
                 None => published.await,
             };
+            if let (Some(mut span), Err(error)) = (span, &done.result) {
+                span.fail(error.to_string());
+            }
             inbox.send(EngineMessage::Application(HubMessage::Published(done)));
         });
     }

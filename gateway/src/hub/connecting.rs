@@ -54,6 +54,7 @@ impl Hub {
     /// A session is open.
     pub(super) fn begin(&mut self, io: &mut EngineIo, session: SessionId, handshake: Handshake, now_ms: u64) {
         self.directory.add_client(session, now_ms);
+        self.handshakes.begin(&self.spec.traces, session);
         let deadline_ms = now_ms + self.spec.connect_timeout_ms;
         io.set_pending(session, true);
         io.set_deadline(session, Some(deadline_ms));
@@ -304,6 +305,7 @@ impl Hub {
         self.count_socket(io, namespace, true);
         let name = self.namespace_name(namespace);
         io.send(session, &packets::connected(&name, id.encode(self.spec.node).as_str()), false);
+        self.handshakes.end(session, Ok(&name));
     }
 
     pub(super) fn refuse_connect(
@@ -317,6 +319,7 @@ impl Hub {
         count_limit(io.counters(), refused);
         let name = self.namespace_name(namespace);
         io.send(session, &packets::connect_refused(&name, &refused.message(), refused.code()), false);
+        self.handshakes.end(session, Err(refused.code()));
     }
 
     pub(super) fn refuse_token(

@@ -22,6 +22,7 @@ mod revoked;
 mod selection;
 mod shard_hub;
 mod tokens;
+mod traced;
 mod waiting_joins;
 
 pub use connecting::KeysDone;

@@ -67,6 +67,7 @@ impl Hub {
 
     /// A session is over.
     pub(super) fn forget_identity(&mut self, io: &EngineIo, session: SessionId) {
+        self.handshakes.end(session, Err("closed"));
         let before = self.gauges();
         self.forget_pending(io, session, None);
         self.update_gauges(io, before);

@@ -21,6 +21,7 @@ use super::{
     fanout::{self, Place, Received},
     moving::{Moving, Sought},
     packets::{self, Answer},
+    traced::{self, HandshakeSpans},
 };
 use crate::{
     auth::{Authenticator, RevocationStore, UserConnections},
@@ -30,7 +31,7 @@ use crate::{
         Peers, PublishOrder, SessionId, Source,
     },
     runtime::Inbox,
-    telemetry::ClientLog,
+    telemetry::{ClientLog, Traces},
 };
 
 /// What a hub is made from.
@@ -67,6 +68,8 @@ pub struct HubSpec {
     pub peers: Option<Arc<Peers>>,
     /// The ways to all shards of the node, by number.
     pub shards: Arc<[Inbox<EngineMessage<HubMessage>>]>,
+    /// Begins spans; the node has one.
+    pub traces: Traces,
     /// Answers requests that are not for Engine.IO.
     pub site: axum::Router,
 }
@@ -86,6 +89,8 @@ pub struct Hub {
     pub(super) moving: Vec<Moving>,
     /// The number of the last CONNECT or fresh token that had to wait.
     pub(super) last_pending: u32,
+    /// Of handshakes that are recorded.
+    pub(super) handshakes: HandshakeSpans,
     broadcasts: Vec<Received>,
 }
 
@@ -102,6 +107,7 @@ impl Hub {
             log: ClientLog::new(lines),
             moving: Vec::new(),
             last_pending: 0,
+            handshakes: HandshakeSpans::default(),
             broadcasts: Vec::new(),
             spec,
         }
@@ -275,7 +281,12 @@ impl Hub {
         let mut skipped = self.hidden(Sought::Receivers(first.source));
         skipped.extend(skip);
         let place = self.place();
-        fanout::deliver(&mut self.directory, io, place, namespace, run, &skipped)
+        let begun = traced::begun(&self.spec.traces, run);
+        let reached = fanout::deliver(&mut self.directory, io, place, namespace, run, &skipped);
+        if let Some(begun) = begun {
+            traced::delivered(&self.spec.traces, run, self.spec.shard, reached, begun);
+        }
+        reached
     }
 
     /// Sends an ack, where one was asked for and the socket is still there.

@@ -8,6 +8,7 @@ mod forwarded;
 mod frame;
 pub mod http;
 mod opening;
+mod outbound;
 mod proxy_protocol;
 mod socket_set;
 mod stream;
@@ -21,6 +22,7 @@ pub use forwarded::forwarded_client;
 pub use frame::Frame;
 pub use opening::Proxies;
 pub(crate) use opening::{HttpStream, OpenError, open};
+pub(crate) use outbound::{OutboundError, OutboundTls, request_to, send};
 pub use proxy_protocol::{
     MAX_HEADER_BYTES as MAX_PROXY_HEADER_BYTES, NoProxyHeader, ProxyHeader, parse_proxy_header,
 };

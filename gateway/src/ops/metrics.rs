@@ -21,6 +21,12 @@ use crate::{
 /// Its samples are in part counted elsewhere, too, for what else they say.
 const LIMIT_REACHED: &str = "broadgate_limit_reached_total";
 
+const TRACE_SPANS: Family = labelled(
+    "broadgate_trace_spans_total",
+    "Spans that ended: exported, dropped as the queue was full (traces.max_queued_spans), or not taken by the receiver.",
+    "result",
+);
+
 /// The page in the Prometheus text format.
 pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     let mut shards = ShardCounters::gather(&node.counters);
@@ -38,6 +44,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(drain_families(node));
     families.extend(info_families(node));
     families.push(namespace_sockets(node));
+    families.push(encode(TRACE_SPANS, &node.traces.counts()));
     families.extend(tls_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(process_families());
     TextEncoder::new().encode_to_string(&families)

@@ -1,8 +1,10 @@
-//! The listener for operators: metrics, health, publishing, the nodes and the sockets of the cluster over HTTP.
+//! The listener for operators: metrics, health, publishing, the nodes and the sockets of the cluster, and what is logged,
+//! over HTTP.
 
 mod access;
 mod exposition;
 mod keys;
+mod log_level;
 mod metrics;
 mod nodes;
 mod publish;
@@ -10,6 +12,7 @@ mod redis_metrics;
 mod request_times;
 mod revocations;
 mod sockets;
+mod tracing_context;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -20,7 +23,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     middleware,
     response::IntoResponse,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use serde_json::json;
 use tokio::{
@@ -90,18 +93,25 @@ async fn accept(listener: TcpListener, router: Router) {
 fn router(node: Arc<Node>, access: &Arc<Access>) -> Router {
     let max_body_bytes = node.settings.engine.max_payload_bytes;
     let needs = |scope| middleware::from_fn_with_state((Arc::clone(access), scope), access::require);
-    let publish =
-        Router::new().route("/api/v1/publish", post(publish::publish)).route_layer(needs(OpsScope::Publish));
+    let traced = |name| middleware::from_fn_with_state((node.traces.clone(), name), tracing_context::trace);
+    let publish = Router::new()
+        .route("/api/v1/publish", post(publish::publish))
+        .route_layer(traced("publish"))
+        .route_layer(needs(OpsScope::Publish));
     let read = Router::new()
         .route("/api/v1/nodes", get(nodes::list))
         .route("/api/v1/sockets", get(sockets::fetch))
         .route("/api/v1/revocations", get(revocations::list))
+        .route("/api/v1/log-level", get(log_level::show))
+        .route_layer(traced("read"))
         .route_layer(needs(OpsScope::Read));
     let control = Router::new()
         .route("/api/v1/sockets/join", post(sockets::join))
         .route("/api/v1/sockets/leave", post(sockets::leave))
         .route("/api/v1/sockets/disconnect", post(sockets::disconnect))
         .route("/api/v1/revocations", post(revocations::revoke).delete(revocations::lift))
+        .route("/api/v1/log-level", put(log_level::change).delete(log_level::revert))
+        .route_layer(traced("control"))
         .route_layer(needs(OpsScope::Control));
     Router::new()
         .route("/metrics", get(metrics_page))

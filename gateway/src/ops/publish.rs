@@ -17,6 +17,7 @@ use broadgate_protocol::socketio::is_reserved_event;
 use serde::{Deserialize, Deserializer};
 use serde_json::{json, value::RawValue};
 
+use super::tracing_context::RequestTrace;
 use crate::{
     config::{Limits, Settings},
     node::{Node, Published},
@@ -71,8 +72,12 @@ enum Refusal {
     DataAndArgs,
 }
 
-pub(super) async fn publish(State(node): State<Arc<Node>>, body: Bytes) -> Response {
-    let stamp = Stamp::at(SystemTime::now());
+pub(super) async fn publish(
+    State(node): State<Arc<Node>>,
+    RequestTrace(trace): RequestTrace,
+    body: Bytes,
+) -> Response {
+    let stamp = Stamp::at(SystemTime::now()).in_trace(trace);
     let broadcast = match read(&body, stamp, &node.settings) {
         Ok(broadcast) => broadcast,
         Err(refusal) => {

@@ -13,6 +13,7 @@ use broadgate_adapter::{Request, RequestKind, SocketDetails, Targets};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
+use super::tracing_context::RequestTrace;
 use crate::{
     config::{Limits, Settings},
     node::{Fetched, Node},
@@ -81,12 +82,16 @@ struct Found<'a> {
 }
 
 /// `GET /api/v1/sockets?namespace=/&room=news`
-pub(super) async fn fetch(State(node): State<Arc<Node>>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn fetch(
+    State(node): State<Arc<Node>>,
+    RequestTrace(trace): RequestTrace,
+    RawQuery(query): RawQuery,
+) -> Response {
     let lookup = match read_query(query.as_deref().unwrap_or_default(), &node.settings) {
         Ok(lookup) => lookup,
         Err(refusal) => return refusal.into_response(),
     };
-    let Fetched { sockets, expected, answers, complete } = node.fetch(lookup.request).await;
+    let Fetched { sockets, expected, answers, complete } = node.fetch(lookup.request, trace).await;
     Json(Found {
         ok: true,
         complete,
@@ -149,8 +154,8 @@ fn root() -> String {
 }
 
 /// `POST /api/v1/sockets/join`
-pub(super) async fn join(State(node): State<Arc<Node>>, body: Bytes) -> Response {
-    carry_out(&node, &body, |command, targets| match command.join.is_empty() {
+pub(super) async fn join(State(node): State<Arc<Node>>, trace: RequestTrace, body: Bytes) -> Response {
+    carry_out(&node, trace, &body, |command, targets| match command.join.is_empty() {
         true => Err(Refusal::NoRoom("join")),
         false => Ok(RequestKind::Join { targets, rooms: command.join }),
     })
@@ -158,8 +163,8 @@ pub(super) async fn join(State(node): State<Arc<Node>>, body: Bytes) -> Response
 }
 
 /// `POST /api/v1/sockets/leave`
-pub(super) async fn leave(State(node): State<Arc<Node>>, body: Bytes) -> Response {
-    carry_out(&node, &body, |command, targets| match command.leave.is_empty() {
+pub(super) async fn leave(State(node): State<Arc<Node>>, trace: RequestTrace, body: Bytes) -> Response {
+    carry_out(&node, trace, &body, |command, targets| match command.leave.is_empty() {
         true => Err(Refusal::NoRoom("leave")),
         false => Ok(RequestKind::Leave { targets, rooms: command.leave }),
     })
@@ -167,13 +172,16 @@ pub(super) async fn leave(State(node): State<Arc<Node>>, body: Bytes) -> Respons
 }
 
 /// `POST /api/v1/sockets/disconnect`
-pub(super) async fn disconnect(State(node): State<Arc<Node>>, body: Bytes) -> Response {
-    carry_out(&node, &body, |command, targets| Ok(RequestKind::Disconnect { targets, close: command.close }))
-        .await
+pub(super) async fn disconnect(State(node): State<Arc<Node>>, trace: RequestTrace, body: Bytes) -> Response {
+    carry_out(&node, trace, &body, |command, targets| {
+        Ok(RequestKind::Disconnect { targets, close: command.close })
+    })
+    .await
 }
 
 async fn carry_out(
     node: &Node,
+    RequestTrace(trace): RequestTrace,
     body: &[u8],
     kind: impl FnOnce(Command, Targets) -> Result<RequestKind, Refusal>,
 ) -> Response {
@@ -181,7 +189,7 @@ async fn carry_out(
         Ok(request) => request,
         Err(refusal) => return refusal.into_response(),
     };
-    match node.command(request).await {
+    match node.command(request, trace).await {
         Ok(()) => Json(json!({ "ok": true })).into_response(),
         Err(error) => {
             let message = format!("{error}; nothing was done");

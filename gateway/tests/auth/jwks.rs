@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broadgate::auth::{Authenticator, KeysUnavailable, TokenError, Verdict};
+use broadgate::{
+    auth::{Authenticator, KeysUnavailable, TokenError, Verdict},
+    telemetry::Traces,
+};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -32,7 +35,7 @@ impl Fetching {
     }
 
     fn with(authenticator: Authenticator) -> Self {
-        let task = tokio::spawn(authenticator.keep_keys_fresh());
+        let task = tokio::spawn(authenticator.keep_keys_fresh(&Traces::default()));
         Self { authenticator: Arc::new(authenticator), task }
     }
 

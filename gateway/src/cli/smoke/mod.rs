@@ -17,7 +17,11 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{DEFAULT_OPS_URL, http, ops_key::OpsKeyArgs};
+use super::{
+    DEFAULT_OPS_URL,
+    http::{self, Call},
+    ops_key::OpsKeyArgs,
+};
 use client::{Client, Refusal};
 use target::Target;
 
@@ -159,8 +163,8 @@ async fn once(
 
 fn publish(args: &SmokeArgs, room: &str, mark: &str) -> anyhow::Result<Result<(), Refusal>> {
     let body = json!({ "namespace": args.namespace, "room": room, "event": EVENT, "data": mark });
-    let key = args.bearer.key()?;
-    let response = http::request(&args.ops, "/api/v1/publish", Some(&body.to_string()), key.as_ref())?;
+    let (body, key) = (body.to_string(), args.bearer.key()?);
+    let response = http::request(&args.ops, Call::post("/api/v1/publish", &body, key.as_ref()))?;
     if (200..300).contains(&response.status) {
         return Ok(Ok(()));
     }
