@@ -12,7 +12,7 @@ use axum::{
 use crate::telemetry::{Counter, Distribution, Histogram, SHORT_TIMES, Sample};
 
 /// What is asked of a listener for operators. Whatever else is, counts as `other`.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 11] = [
     "/metrics",
     "/livez",
     "/readyz",
@@ -23,6 +23,7 @@ const ROUTES: [&str; 10] = [
     "/api/v1/sockets/leave",
     "/api/v1/sockets/disconnect",
     "/api/v1/revocations",
+    "/api/v1/log-level",
 ];
 const OTHER: &str = "other";
 /// The classes of statuses that the ops API answers with.
@@ -80,6 +81,19 @@ pub(super) async fn measure(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_route_of_the_listener_is_known() {
+        let routes: Vec<_> = include_str!("mod.rs")
+            .split(".route(\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(routes.len() > 5, "{routes:?}");
+        for route in routes {
+            assert!(ROUTES.contains(&route), "{route} is not in ROUTES");
+        }
+    }
 
     #[test]
     fn a_route_that_is_not_known_counts_as_another() {
