@@ -147,7 +147,8 @@ async fn an_answer_may_be_large(cluster: Cluster) {
 fn redis_config(driver: RedisDriver, server: &RedisServer, uid: &str, node_prefix: &str) -> RedisConfig {
     RedisConfig {
         driver,
-        unsubscribe_delay: Duration::from_millis(300),
+        unsubscribe_delay: Duration::from_secs(1),
+        answer_timeout: Duration::from_secs(15),
         ..RedisConfig::new(server.url(), uid, node_prefix)
     }
 }

@@ -8,6 +8,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -241,6 +242,19 @@ fn publish_says_why_it_failed() {
     assert_eq!((code, &*stderr), (1, "\"chat\": a namespace starts with a slash\n"));
 }
 
+/// Below the ports that the system gives to outgoing connections and to who asks for any, as the tests beside do.
+fn free_port() -> u16 {
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number =
+            TRIES.fetch_add(1, Ordering::Relaxed).wrapping_mul(7919).wrapping_add(std::process::id());
+        let port = u16::try_from(10_000 + number % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A Redis server of this test's own.
 struct Redis {
     process: Child,
@@ -249,7 +263,7 @@ struct Redis {
 
 impl Redis {
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .stdout(Stdio::null())

@@ -89,7 +89,7 @@ fn no_count_is_left_behind() {
     let server = node(
         "[limits]\naddress_limit_exempt = []\nmax_connections_per_address = 500\n\
          max_handshakes_per_second_per_address = 1000\nhandshake_burst_ms = 1000\n\
-         [engine]\nping_interval_ms = 300\nping_timeout_ms = 300\nconnect_timeout_ms = 400\n",
+         [engine]\nping_interval_ms = 3000\nping_timeout_ms = 3000\nconnect_timeout_ms = 3000\n",
     );
     for round in 0..20 {
         let (socket, _) = websocket(&server);

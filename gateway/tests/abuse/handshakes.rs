@@ -7,7 +7,7 @@ use super::{
 
 #[test]
 fn sessions_that_join_no_namespace() {
-    let server = node("[limits]\nmax_pending_connections = 5\n[engine]\nconnect_timeout_ms = 1500\n");
+    let server = node("[limits]\nmax_pending_connections = 5\n[engine]\nconnect_timeout_ms = 8000\n");
     let mut neighbours = Neighbours::connect(&server);
     let pending = || metric(&server, "broadgate_connections_pending");
     let _abandoned: Vec<_> = (0..4).map(|_| Client::open(&server)).collect();

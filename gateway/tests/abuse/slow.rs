@@ -94,7 +94,7 @@ fn a_body_that_comes_byte_by_byte() {
 /// A message that takes longer than a heartbeat: the pong does not come through.
 #[test]
 fn a_frame_that_comes_byte_by_byte() {
-    let server = node("[engine]\nping_interval_ms = 300\nping_timeout_ms = 300\n");
+    let server = node("[engine]\nping_interval_ms = 2000\nping_timeout_ms = 2000\n");
     let client = Client::connect(&server);
     drip(client.socket.stream, &frame(OpCode::Text, true, &[b'4'; 5000]));
     assert_closed(&server, "ping_timeout", 1);

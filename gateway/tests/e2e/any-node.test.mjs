@@ -160,7 +160,11 @@ test("polling", async (t) => {
   await t.test("a close packet answers the poll with a noop and ends the session", async () => {
     const session = await openPolling(owner);
     await session.connect();
+    const received = () => owner.metric("broadgate_cluster_node_messages_total", { result: "received" });
+    const before = await received();
     const poll = session.via(other).poll();
+    poll.catch(() => {});
+    await until("the owner has the poll", async () => (await received()) > before);
     await session.via(third).push("1");
     assert.deepEqual(await poll, ["6"]);
     await assertGone(session, ...nodes);
@@ -216,8 +220,9 @@ test("heartbeat", async (t) => {
 });
 
 test("an upgrade at another node", async (t) => {
-  const { owner, other, third } = await startNodes(t, "upgrade_timeout_ms = 1000");
-  const started = async () => {
+  const nodes = await startNodes(t);
+  const { owner, other, third } = nodes;
+  const started = async ({ owner, other } = nodes) => {
     const session = await openPolling(owner);
     const id = await session.connect();
     const socket = openWebSocket(t, other, session.webSocketPath);
@@ -320,10 +325,11 @@ test("an upgrade at another node", async (t) => {
   });
 
   await t.test("an upgrade that is never finished leaves the session polling", async () => {
-    const { session, socket } = await started();
+    const impatient = await startNodes(t, "upgrade_timeout_ms = 2000");
+    const { session, socket } = await started(impatient);
     await probe(socket);
     await socket.closed();
-    await assertAlive(session, third, owner);
+    await assertAlive(session, impatient.third, impatient.owner);
   });
 
   await t.test("any other packet closes the WebSocket only", async () => {

@@ -210,7 +210,7 @@ test("polling (1.6)", async (t) => {
   await t.test("a close packet answers the poll with a noop and ends the session", async () => {
     const session = await openPolling(gateway);
     await session.connect();
-    const poll = session.poll();
+    const { poll } = await session.beginPoll();
     await session.push("1");
     assert.deepEqual(await poll, ["6"]);
     assert.ok(await session.isGone());
@@ -295,11 +295,11 @@ test("WebSocket (1.7, 1.9, 1.10)", async (t) => {
 });
 
 test("upgrade (1.8)", async (t) => {
-  const gateway = await startGateway(t, { config: `[engine]\nupgrade_timeout_ms = 500\n${OPEN_ROOMS()}` });
-  const started = async () => {
-    const session = await openPolling(gateway);
+  const gateway = await startGateway(t, { config: OPEN_ROOMS() });
+  const started = async (node = gateway) => {
+    const session = await openPolling(node);
     await session.connect();
-    const socket = openWebSocket(t, gateway, session.webSocketPath);
+    const socket = openWebSocket(t, node, session.webSocketPath);
     await socket.opened();
     return { session, socket };
   };
@@ -371,7 +371,8 @@ test("upgrade (1.8)", async (t) => {
   });
 
   await t.test("an upgrade that is never finished leaves the session polling", async () => {
-    const { session, socket } = await started();
+    const impatient = await startGateway(t, { config: `[engine]\nupgrade_timeout_ms = 2000\n${OPEN_ROOMS()}` });
+    const { session, socket } = await started(impatient);
     socket.send("2probe");
     await socket.take("3probe", (frame) => frame === "3probe");
     await socket.closed();
@@ -381,7 +382,7 @@ test("upgrade (1.8)", async (t) => {
 
 test("heartbeat (1.9)", async (t) => {
   const gateway = await startGateway(t, {
-    config: `[engine]\nping_interval_ms = 200\nping_timeout_ms = 300\n${OPEN_ROOMS()}`,
+    config: `[engine]\nping_interval_ms = 200\nping_timeout_ms = 3000\n${OPEN_ROOMS()}`,
   });
 
   await t.test("a WebSocket client that answers stays, one that does not is closed", async () => {

@@ -12,6 +12,9 @@ import { OPEN_ROOMS, startGateway } from "./support/gateway.mjs";
 import { emitter, redisCli } from "./support/redis.mjs";
 import { MASTER, startCluster, startSentinels } from "./support/redis-topologies.mjs";
 
+/** Sentinels that could not agree try again after ten seconds. */
+const FAILOVER_MS = 60_000;
+
 test("sentinels make the replica the master", async (t) => {
   const { master, replica, urls } = await startSentinels(t);
   const nodes = await startNodes(t, `mode = "sentinel"\nurls = ${JSON.stringify(urls)}\nsentinel_master = "${MASTER}"\n`);
@@ -36,7 +39,7 @@ test("a cluster makes the replica the master", async (t) => {
 
 /** Two nodes, each with a member of the room. */
 async function startNodes(t, redis) {
-  const config = `[adapter.redis]\n${redis}\n${OPEN_ROOMS()}`;
+  const config = `[adapter.redis]\nprobe_max_age_ms = 0\n${redis}\n${OPEN_ROOMS()}`;
   const gateways = await Promise.all([startGateway(t, { config }), startGateway(t, { config })]);
   const members = [await member(t, gateways[0], "room"), await member(t, gateways[1], "room", { transports: ["polling"] })];
   const disconnects = [];
@@ -59,7 +62,7 @@ async function survives(t, { gateways, members, disconnects }, kill) {
   await cross("before");
   await kill();
   for (const gateway of gateways) {
-    await until("the gap is counted", async () => (await gateway.metric("broadgate_adapter_gaps_total")) > 0);
+    await until("the gap is counted", async () => (await gateway.metric("broadgate_adapter_gaps_total")) > 0, FAILOVER_MS);
     assert.ok(await gateway.isReady(), "no node is taken away");
   }
   await cross("after");

@@ -56,7 +56,7 @@ test("connecting to namespaces (2.2)", async (t) => {
 });
 
 test("a connection that joins nothing is closed, refused namespaces or not (2.2)", async (t) => {
-  const gateway = await startGateway(t, { config: `[engine]\nconnect_timeout_ms = 300\n${CONFIG}` });
+  const gateway = await startGateway(t, { config: `[engine]\nconnect_timeout_ms = 3000\n${CONFIG}` });
   const idle = await openSession(t, gateway);
   const refused = await openSession(t, gateway);
   refused.send("40/nope,");
@@ -123,7 +123,7 @@ test("invalid input closes the connection (2.4)", async (t) => {
   await t.test("on polling too", async () => {
     const session = await openPolling(gateway);
     await session.connect();
-    const poll = session.poll();
+    const { poll } = await session.beginPoll();
     await session.push("42[]");
     assert.deepEqual(await poll, ["1"]);
     assert.ok(await session.isGone());

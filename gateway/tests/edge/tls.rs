@@ -156,7 +156,7 @@ fn garbage_in_a_session_ends_it_alone() {
 
 #[test]
 fn failed_handshakes_are_counted_by_reason() {
-    let (server, config) = setup("[limits]\nhttp_header_timeout_ms = 500\n");
+    let (server, config) = setup("[limits]\nhttp_header_timeout_ms = 3000\n");
     let mut plain = Connection::open(server.address);
     plain.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut stranger = Authority::new().any_client();

@@ -79,7 +79,7 @@ fn a_websocket_that_is_dropped_leaves_the_session_alone() {
 
 #[test]
 fn an_upgrade_that_takes_too_long_leaves_the_session_alone() {
-    on_each_layout_with(&["--upgrade-timeout-ms", "200"], |server| {
+    on_each_layout_with(&["--upgrade-timeout-ms", "2000"], |server| {
         let session = Polling::open(server.address);
         for probed in [false, true] {
             let mut socket = if probed { session.probing_websocket() } else { session.websocket() };

@@ -79,7 +79,7 @@ fn an_unknown_namespace_is_refused_and_the_connection_lives_on() {
 
 #[test]
 fn a_session_that_joins_nothing_is_closed() {
-    let server = node_with("[engine]\nconnect_timeout_ms = 300\n");
+    let server = node_with("[engine]\nconnect_timeout_ms = 3000\n");
     let mut joined = Client::connect(&server);
     let mut left = Client::connect(&server);
     left.send("1");

@@ -19,7 +19,7 @@ fn a_node_that_ends_closes_every_transport() {
     let mut unconnected = Client::open(&server);
     let (polling, _) = Polling::open_at(server.address, PATH);
     let mut poll = polling.begin_get();
-    assert!(poll.is_silent_for(Duration::from_millis(100)));
+    assert!(poll.is_silent_for(Duration::from_millis(500)));
     let (upgrading, _) = Polling::open_at(server.address, PATH);
     let mut probe: Socket = upgrading.probing_websocket();
 

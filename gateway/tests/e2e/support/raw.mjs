@@ -28,7 +28,10 @@ export async function openPolling(gateway, query = {}) {
 }
 
 class PollingSession {
+  #gateway;
+
   constructor(gateway, response, handshake) {
+    this.#gateway = gateway;
     this.response = response;
     this.handshake = handshake;
     this.url = `${gateway.url}/socket.io/?EIO=4&transport=polling&sid=${handshake.sid}`;
@@ -49,6 +52,16 @@ class PollingSession {
     const response = await this.get();
     assert.equal(response.status, 200, response.body.toString());
     return response.body.toString().split("\x1e");
+  }
+
+  /** Starts a poll, and resolves to `{poll}` when the node has it: nothing orders requests on different connections. */
+  async beginPoll() {
+    const requests = () => this.#gateway.metric("broadgate_session_requests_total");
+    const before = await requests();
+    const poll = this.poll();
+    poll.catch(() => {});
+    await until("the node has the poll", async () => (await requests()) > before);
+    return { poll };
   }
 
   post(body, headers) {
