@@ -7,13 +7,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use broadgate_adapter::{
     Answers, Broadcast, Engine, Event, EventPacket, Flags, MemoryBus, MemoryEngine, PublishError,
     RedisConfig, RedisDriver, RedisEngine, Request, RequestError, RequestKind, Response, SocketDetails,
-    Stamp, SubscriberId, Targets, emitter,
+    Stamp, SubscriberId, Targets, TraceParent, emitter,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -187,7 +187,7 @@ async fn a_broadcast_reaches_the_other_node_whole(cluster: Cluster) {
         rooms: vec!["news".into()],
         except: vec!["muted".into(), "aSocketId".into()],
         flags: Flags { volatile: true, no_compress: true },
-        stamp: Stamp::default(),
+        stamp: Stamp::at(SystemTime::now()).in_trace(TraceParent::new([1; 16], [2; 8], true)),
         packet: EventPacket {
             json: r#"["photo",{"a":[1,-5,0.5,"é\n"],"file":{"_placeholder":true,"num":0}},{"_placeholder":true,"num":1}]"#
                 .into(),

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { issueCertificate } from "./support/certificates.mjs";
 import { askOk, member, numbers, receive } from "./support/clients.mjs";
 import { atEnd, until } from "./support/conditions.mjs";
 import { broadgate, startGateway } from "./support/gateway.mjs";
@@ -144,6 +145,19 @@ test("what waits is sent at the end, with the headers of the file", async (t) =>
   assert.doesNotMatch(gateway.output, /key-of-the-receiver/);
 });
 
+test("over TLS spans go only to a receiver whose certificate is trusted", async (t) => {
+  const tls = await issueCertificate(t);
+  const receiver = await startReceiver(t, { tls });
+  const trusting = await startTraced(t, receiver, { environment: { BROADGATE__TRACES__CA_FILE: tls.caFile } });
+  const distrustful = await startTraced(t, receiver);
+  const [taken, refused] = [newTrace(), newTrace()];
+  await publish(distrustful, refused.header);
+  await until("it is lost", async () => (await distrustful.metric("broadgate_trace_spans_total", { result: "export_failed" })) > 0);
+  await publish(trusting, taken.header);
+  await receiver.received({ trace: taken.trace, name: "publish" });
+  assert.deepEqual(receiver.spans.filter((span) => span.trace === refused.trace), []);
+});
+
 test("while the receiver is away the node serves, and counts what is lost", async (t) => {
   const port = await freePort();
   const gateway = await startTraced(t, { url: `http://127.0.0.1:${port}` }, { environment: { BROADGATE__TRACES__MAX_QUEUED_SPANS: "16" } });
@@ -156,7 +170,7 @@ test("while the receiver is away the node serves, and counts what is lost", asyn
   assert.equal(await lost("exported"), 0);
   assert.equal(gateway.output.split("took no spans").length - 1, 1, "one line in a minute");
 
-  const receiver = await startReceiver(t, port);
+  const receiver = await startReceiver(t, { port });
   const { trace, header } = newTrace();
   await until("there is room again", async () => {
     await publish(gateway, header);

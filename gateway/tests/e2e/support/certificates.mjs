@@ -9,7 +9,7 @@ import { run } from "./processes.mjs";
 
 const CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 
-/** A certificate for the loopback address: `ca` for clients, `env` for the node, `renew()` writes another one. */
+/** A certificate for the loopback address: `ca` (in `caFile`) for clients, `env` for the node, `renew()` writes another one. */
 export async function issueCertificate(t) {
   const directory = await mkdtemp(join(tmpdir(), "broadgate-certificates-"));
   atEnd(t, () => rm(directory, { recursive: true, force: true }));
@@ -26,5 +26,5 @@ export async function issueCertificate(t) {
   };
   await renew();
   const env = { BROADGATE__SERVER__TLS_CERT_FILE: at("tls.crt"), BROADGATE__SERVER__TLS_KEY_FILE: at("tls.key") };
-  return { ca: await readFile(at("ca.crt"), "utf8"), env, renew };
+  return { ca: await readFile(at("ca.crt"), "utf8"), caFile: at("ca.crt"), env, renew };
 }

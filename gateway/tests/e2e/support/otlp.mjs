@@ -8,10 +8,12 @@ import { PYTHON } from "./python.mjs";
 
 const SCRIPT = fileURLToPath(new URL("otlp_receiver.py", import.meta.url));
 
-export async function startReceiver(t, port) {
+/** Starts one; `tls` is what `issueCertificate` returned. */
+export async function startReceiver(t, { port, tls } = {}) {
   port ??= await freePort();
-  const child = new Process(PYTHON, [SCRIPT, String(port)]);
-  const receiver = new Receiver(child, port);
+  const files = tls ? [tls.env.BROADGATE__SERVER__TLS_CERT_FILE, tls.env.BROADGATE__SERVER__TLS_KEY_FILE] : [];
+  const child = new Process(PYTHON, [SCRIPT, String(port), ...files]);
+  const receiver = new Receiver(child, `${tls ? "https" : "http"}://127.0.0.1:${port}`);
   atEnd(t, () => receiver.stop());
   await child.until("listens", () => receiver.reports("port").length === 1);
   return receiver;
@@ -20,9 +22,9 @@ export async function startReceiver(t, port) {
 class Receiver {
   #child;
 
-  constructor(child, port) {
+  constructor(child, url) {
     this.#child = child;
-    this.url = `http://127.0.0.1:${port}`;
+    this.url = url;
   }
 
   /** All reports so far that have this field. */

@@ -1,7 +1,8 @@
-"""A receiver of OTLP over HTTP: one line of JSON for each span, with its resource, and one for each request's headers."""
+"""A receiver of OTLP over HTTP, or HTTPS with a certificate and its key: one line of JSON for each span, with its resource, and one for each request's headers."""
 
 import http.server
 import json
+import ssl
 import sys
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
@@ -46,5 +47,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Receiver)
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certfile=sys.argv[2], keyfile=sys.argv[3])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 say(port=server.server_port)
 server.serve_forever()
