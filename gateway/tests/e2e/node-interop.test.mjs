@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 import { askOk, connect, fence, member, numbers, receive, received } from "./support/clients.mjs";
 import { atEnd, until } from "./support/conditions.mjs";
-import { OPEN_ROOMS, startGateway } from "./support/gateway.mjs";
+import { OPEN_ROOMS, broadgate, startGateway } from "./support/gateway.mjs";
 import { Process, freePort } from "./support/processes.mjs";
 import { redisCli, startRedis } from "./support/redis.mjs";
 
@@ -100,6 +100,18 @@ test("the node's ops API reaches everyone, several rooms, all but some, and one 
   assert.deepEqual(received(a, "said").flat(), ["everyone", "rooms", "except"]);
   assert.deepEqual(received(ab, "said").flat(), ["everyone", "rooms"]);
   assert.deepEqual(received(none, "said").flat(), ["everyone", "except", "one"]);
+});
+
+test("a publish that says when and in which trace it was published reaches the Node.js server's clients", async (t) => {
+  const { redis, nodeServer, gateway } = await startMixedCluster(t);
+  const theirs = await member(t, nodeServer, "news");
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const headers = { "content-type": "application/json", traceparent };
+  const body = JSON.stringify({ room: "news", event: "said", args: ARGUMENTS });
+  const response = await fetch(`${gateway.opsUrl}/api/v1/publish`, { method: "POST", headers, body });
+  assert.equal(response.status, 200);
+  await broadgate("publish", "--redis", redis.url, "--traceparent", traceparent, "--room", "news", "said", '"again"');
+  assert.deepEqual(await receive(theirs, "said", 2), [ARGUMENTS, ["again"]]);
 });
 
 test("namespaces stay apart", async (t) => {
