@@ -126,6 +126,32 @@ def test_egress_lets_sentinels_and_what_they_watch_through():
     assert ports == [53, 53, 6379, 26379, 26380]
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [("http://collector.observability:4318", 4318), ("https://otlp.example.com/v1/traces", 443), ("http://a", 80)],
+)
+def test_egress_lets_traces_through(endpoint, port):
+    values = {"config": {"traces": {"endpoint": endpoint}}}
+    policy = named(objects(template(values).stdout), "NetworkPolicy", "test-broadgate")
+    assert [p["port"] for rule in policy["spec"]["egress"] for p in rule["ports"]] == [53, 53, port]
+    assert "to" not in policy["spec"]["egress"][-1]
+    peers = [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]
+    policy = named(objects(template(values | {"networkPolicy": {"tracesTo": peers}}).stdout), "NetworkPolicy", "test-broadgate")
+    assert policy["spec"]["egress"][-1]["to"] == peers
+
+
+def test_what_the_receiver_of_traces_needs_comes_from_a_secret():
+    values = {"config": {"traces": {"endpoint": "https://otlp.example.com"}}}
+    values |= {"traces": {"existingSecret": "otlp", "headersKey": "headers.txt", "caKey": "ca"}}
+    rendered = objects(template(values).stdout)
+    told = config_of(rendered)["traces"]
+    spec = gateway(rendered)["spec"]["template"]["spec"]
+    [volume] = [volume["secret"] for volume in spec["volumes"] if volume["name"] == "traces"]
+    [mount] = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "traces"]
+    files = {f"{mount['mountPath']}/{item['path']}": item["key"] for item in volume["items"]}
+    assert (volume["secretName"], files[told["headers_file"]], files[told["ca_file"]]) == ("otlp", "headers.txt", "ca")
+
+
 def test_egress_lets_the_keys_of_tokens_through():
     urls = ["https://login.example.com/keys", "https://login.example.com:8443/keys", "http://127.0.0.1/keys"]
     issuers = [{"issuer": "i", "jwks_url": url} for url in urls]
@@ -406,6 +432,9 @@ def test_the_node_takes_the_config(rendered, tmp_path):
     for key in config["ops"].get("keys", []):
         key["key_file"] = str(tmp_path / key["name"])
         (tmp_path / key["name"]).write_text("0123456789abcdef\n")
+    if "headers_file" in config.get("traces", {}):
+        config["traces"]["headers_file"] = str(tmp_path / "headers")
+        (tmp_path / "headers").write_text("authorization: Bearer secret\n")
     file.write_text(json.dumps(config))
     [container] = gateway(rendered)["spec"]["template"]["spec"]["containers"]
     variables = container.get("env", [])
@@ -451,6 +480,8 @@ def test_the_schema_knows_each_key_of_the_node():
     own |= {f"adapter.redis.tls_{key}_file" for key in ("ca", "cert", "key")}
     # What `issuerSecrets` mounts.
     own |= {f"auth.issuers.{key}" for key in ("jwks_file", "jwks_ca_file", "key_file")}
+    # What `traces` mounts.
+    own |= {f"traces.{key}" for key in ("headers_file", "ca_file")}
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert keys_of_the_schema(schema["properties"]["config"]) == keys_of_the_node() - own
 

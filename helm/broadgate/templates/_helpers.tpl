@@ -148,6 +148,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- $adapter := dict "kind" (ternary "redis" "memory" (not (empty (include "broadgate.hasRedis" .)))) }}
 {{- $own := dict "server" $server "ops" $ops "adapter" $adapter }}
+{{- $traces := dict }}
+{{- if .Values.traces.headersKey }}
+{{- $_ := set $traces "headers_file" "/etc/broadgate-traces/headers" }}
+{{- end }}
+{{- if .Values.traces.caKey }}
+{{- $_ := set $traces "ca_file" "/etc/broadgate-traces/ca.crt" }}
+{{- end }}
+{{- if $traces }}
+{{- $own = merge $own (dict "traces" $traces) }}
+{{- end }}
 {{- if $auth }}
 {{- $own = merge $own (dict "auth" $auth) }}
 {{- end }}
@@ -265,6 +275,14 @@ capabilities:
 {{- $drain := add (dig "drain_delay_ms" 5000 . | int) (dig "drain_window_ms" 15000 . | int) }}
 {{- if and $drain (le (dig "shutdown_timeout_ms" 25000 . | int) (int $drain)) }}
 {{- fail "config.server.shutdown_timeout_ms must be more than drain_delay_ms and drain_window_ms together" }}
+{{- end }}
+{{- end }}
+{{- with .Values.traces }}
+{{- if ne (empty .existingSecret) (and (empty .headersKey) (empty .caKey)) }}
+{{- fail "traces.existingSecret goes with traces.headersKey or traces.caKey" }}
+{{- end }}
+{{- if and .existingSecret (not (dig "traces" "endpoint" "" $.Values.config)) }}
+{{- fail "traces.existingSecret: without config.traces.endpoint there are no traces" }}
 {{- end }}
 {{- end }}
 {{- with .Values.tls.certManager }}
