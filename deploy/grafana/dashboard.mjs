@@ -331,6 +331,8 @@ const process = [
     { unit: "bytes" }),
   panel("File descriptors", "Open ones.", [[sum(metric("process_open_fds"), "instance"), "{{instance}}"]]),
   panel("Threads", "Of the process.", [[sum(metric("process_threads"), "instance"), "{{instance}}"]]),
+  panel("Spans of traces", "That ended, by what became of them. queue_full, export_failed: the receiver of traces is slow or away.",
+    [[sum(rate("broadgate_trace_spans_total"), "result"), "{{result}}"]], { unit: PER_SECOND }),
   panel("Uptime", "Since the start of the process.",
     [[`time() - max by (instance) (${metric("process_start_time_seconds")})`, "{{instance}}"]], { unit: "s" }),
 ];
