@@ -186,6 +186,10 @@ fn healthcheck_of_nothing_fails() {
             "https://127.0.0.1:1: expected http://host:port; the ops listener speaks plain HTTP\n",
         ),
         ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x: expected http://host:port without a path\n"),
+        (
+            "http://user:secret@127.0.0.1:1",
+            "expected a URL without user info: nothing here uses it, and it would be printed\n",
+        ),
     ] {
         assert_eq!(run(&["healthcheck", "--ops", url]), (1, String::new(), expected.to_owned()));
     }

@@ -12,7 +12,7 @@ use broadgate::config::Secret;
 use broadgate_adapter::TraceParent;
 use url::Url;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 pub(super) struct Response {
@@ -31,28 +31,51 @@ pub(super) struct Call<'a> {
     pub(super) key: Option<&'a Secret>,
     /// The span that asks.
     pub(super) trace: Option<TraceParent>,
+    /// For all of it, from the connection to the answer's end.
+    pub(super) timeout: Duration,
 }
 
 impl<'a> Call<'a> {
     /// A GET of `path` without anything else.
     pub(super) fn get(path: &'a str) -> Self {
-        Self { method: "GET", path, body: None, key: None, trace: None }
+        Self { method: "GET", path, body: None, key: None, trace: None, timeout: DEFAULT_TIMEOUT }
     }
 
     /// A POST to `path`.
     pub(super) fn post(path: &'a str, body: &'a str, key: Option<&'a Secret>) -> Self {
-        Self { method: "POST", path, body: Some(body), key, trace: None }
+        Self { method: "POST", body: Some(body), key, ..Self::get(path) }
     }
+}
+
+/// A URL of the command line.
+///
+/// # Errors
+/// It is none; or it has user info, and then is not quoted: URLs are printed, and a password is not to be.
+pub(super) fn parse_url(text: &str) -> anyhow::Result<Url> {
+    ensure!(
+        !text.contains('@'),
+        "expected a URL without user info: nothing here uses it, and it would be printed"
+    );
+    Url::parse(text).with_context(|| format!("{text:?} is not a URL"))
+}
+
+/// The address of an ops listener.
+///
+/// # Errors
+/// It is no `http://host:port`.
+pub(super) fn parse_base(base: &str) -> anyhow::Result<Url> {
+    let url = parse_url(base)?;
+    ensure!(url.scheme() == "http", "{base}: expected http://host:port; the ops listener speaks plain HTTP");
+    ensure!(matches!(url.path(), "" | "/"), "{base}: expected http://host:port without a path");
+    Ok(url)
 }
 
 /// Asks the ops listener at `base`.
 pub(super) fn request(base: &str, call: Call<'_>) -> anyhow::Result<Response> {
-    let url = Url::parse(base).with_context(|| format!("{base:?} is not a URL"))?;
-    ensure!(url.scheme() == "http", "{base}: expected http://host:port; the ops listener speaks plain HTTP");
-    ensure!(matches!(url.path(), "" | "/"), "{base}: expected http://host:port without a path");
+    let url = parse_base(base)?;
     let host = url.host_str().with_context(|| format!("{base}: has no host"))?;
 
-    let Call { method, path, body, key, trace } = call;
+    let Call { method, path, body, key, trace, timeout } = call;
     let mut text = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n");
     if let Some(key) = key {
         text.push_str(&format!("Authorization: Bearer {}\r\n", key.expose()));
@@ -70,20 +93,21 @@ pub(super) fn request(base: &str, call: Call<'_>) -> anyhow::Result<Response> {
         }
     }
     // HTTP/1.0: the answer comes whole and ends with the connection, so there are no chunks to put together.
-    let answer = exchange(&url, text.as_bytes()).with_context(|| format!("no answer from {base}"))?;
+    let answer =
+        exchange(&url, text.as_bytes(), timeout).with_context(|| format!("no answer from {base}"))?;
     parse(&answer).with_context(|| format!("{base} does not answer in HTTP"))
 }
 
-fn exchange(url: &Url, request: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let deadline = Instant::now() + TIMEOUT;
+fn exchange(url: &Url, request: &[u8], timeout: Duration) -> anyhow::Result<Vec<u8>> {
+    let deadline = Deadline { at: Instant::now() + timeout, timeout };
     let mut stream = connect(url, deadline)?;
-    stream.set_write_timeout(Some(remaining(deadline)?))?;
+    stream.set_write_timeout(Some(deadline.remaining()?))?;
     stream.write_all(request)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 8192];
     loop {
-        stream.set_read_timeout(Some(remaining(deadline)?))?;
-        match stream.read(&mut chunk).map_err(timed_out)? {
+        stream.set_read_timeout(Some(deadline.remaining()?))?;
+        match stream.read(&mut chunk).map_err(|error| deadline.timed_out(error))? {
             0 => return Ok(answer),
             read => answer.extend_from_slice(&chunk[..read]),
         }
@@ -91,10 +115,10 @@ fn exchange(url: &Url, request: &[u8]) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-fn connect(url: &Url, deadline: Instant) -> anyhow::Result<TcpStream> {
+fn connect(url: &Url, deadline: Deadline) -> anyhow::Result<TcpStream> {
     let mut failure = None;
     for address in url.socket_addrs(|| None)? {
-        match TcpStream::connect_timeout(&address, remaining(deadline)?) {
+        match TcpStream::connect_timeout(&address, deadline.remaining()?) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = Some(error),
         }
@@ -105,17 +129,27 @@ fn connect(url: &Url, deadline: Instant) -> anyhow::Result<TcpStream> {
     }
 }
 
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(timed_out(io::ErrorKind::WouldBlock.into())) } else { Ok(left) }
+/// When a call has to be over, and how long it had.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    timeout: Duration,
 }
 
-/// A socket's timeout comes as `WouldBlock`, whose text says nothing to a user.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::WouldBlock {
-        return error;
+impl Deadline {
+    fn remaining(self) -> io::Result<Duration> {
+        let left = self.at.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(self.timed_out(io::ErrorKind::WouldBlock.into())) } else { Ok(left) }
     }
-    io::Error::new(io::ErrorKind::TimedOut, format!("timed out after {} s", TIMEOUT.as_secs()))
+
+    /// A socket's timeout comes as `WouldBlock`, whose text says nothing to a user.
+    fn timed_out(self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return error;
+        }
+        let seconds = self.timeout.as_secs_f64().ceil();
+        io::Error::new(io::ErrorKind::TimedOut, format!("timed out after {seconds} s"))
+    }
 }
 
 fn parse(answer: &[u8]) -> Option<Response> {

@@ -45,7 +45,7 @@ pub(super) async fn trace(
         span.set("url.path", request.uri().path());
     }
     request.extensions_mut().insert(context);
-    // Of the highest level, so that no filter leaves it out while it lets lines through.
+    // Of the highest level, so that no filter with a global level leaves it out; one for other modules alone does.
     let trace_id = context.to_string();
     let log = tracing::error_span!("request", api = name, trace_id = &trace_id[3..35]);
     let response = next.run(request).instrument(log).await;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,6 +11,7 @@ use std::{
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use super::{
     certificates::{Files, secure_node},
@@ -23,11 +25,15 @@ const SECRET: &str = "a secret of thirty-two bytes, or a little more";
 
 /// Exit code, standard output, standard error.
 fn smoke(server: &Server, scheme: &str, more: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_broadgate"));
-    command.env_remove("BROADGATE_OPS_KEY");
     let (url, ops) =
         (format!("{scheme}://{}", server.address), format!("http://{}", server.ops_address.unwrap()));
-    command.args(["smoke", "--url", &url, "--ops", &ops, "--timeout-seconds", "60"]).args(more);
+    run(&[&["--url", &url, "--ops", &ops], more].concat())
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broadgate"));
+    command.env_remove("BROADGATE_OPS_KEY");
+    command.args(["smoke", "--timeout-seconds", "60"]).args(arguments);
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -147,12 +153,27 @@ fn a_listener_behind_the_proxy_protocol_wants_its_header() {
 
 #[test]
 fn where_nobody_listens_it_says_so() {
-    let server = node(OPEN_TO_PUBLISH);
-    let url = format!("http://{}", server.address);
-    drop(server);
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_broadgate")).args(["smoke", "--url", &url]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    // Bound and not listened on, so that nobody else gets the port meanwhile.
+    let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let url = format!("http://{}", held.local_addr().unwrap().as_socket().unwrap());
+    let (code, _, stderr) = run(&["--url", &url]);
+    assert_eq!(code, 1);
     assert!(stderr.starts_with(&format!("websocket to {url}: cannot connect: ")), "{stderr}");
+}
+
+#[test]
+fn a_password_in_an_address_is_not_printed() {
+    for (option, url) in [
+        ("--url", "http://user:secret@127.0.0.1:1"),
+        ("--url", "http://user:secret@127.0.0.1:port"),
+        ("--url", "user:secret@127.0.0.1:1"),
+        ("--ops", "http://user:secret@127.0.0.1:1"),
+        ("--ops", "http://secret@127.0.0.1:1"),
+    ] {
+        let (code, stdout, stderr) = run(&[option, url]);
+        assert_eq!((code, &*stdout), (1, ""), "{option} {url}");
+        assert!(stderr.starts_with(&format!("{option}: expected a URL without user info")), "{stderr}");
+        assert!(!stderr.contains("secret"), "{stderr}");
+    }
 }

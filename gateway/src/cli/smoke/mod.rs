@@ -114,6 +114,7 @@ enum Outcome {
 pub(super) fn smoke(args: &SmokeArgs) -> anyhow::Result<String> {
     ensure!(args.namespace.starts_with('/'), "{:?}: a namespace starts with a slash", args.namespace);
     let target = Target::new(args)?;
+    http::parse_base(&args.ops).context("--ops")?;
     let token = args.token_file.as_ref().map(|file| read_token(file)).transpose()?;
     let both = [Transport::Websocket, Transport::Polling];
     let transports = if args.transports.is_empty() { &both[..] } else { &args.transports };
@@ -140,6 +141,17 @@ async fn once(
 ) -> anyhow::Result<Outcome> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout_seconds);
     let mut client = Client::open(target, transport, &args.namespace, deadline).await?;
+    let outcome = deliver(args, &mut client, token, deadline).await;
+    client.close().await;
+    outcome
+}
+
+async fn deliver(
+    args: &SmokeArgs,
+    client: &mut Client<'_>,
+    token: Option<&str>,
+    deadline: Instant,
+) -> anyhow::Result<Outcome> {
     let socket = match client.connect(token).await? {
         Ok(socket) => socket,
         Err(refusal) => return Ok(Outcome::Refused(refusal)),
@@ -152,19 +164,24 @@ async fn once(
     let mark = random_hex();
     let started = Instant::now();
     // Blocks, which holds up nothing: what comes meanwhile waits in the kernel or in the session.
-    if let Err(refusal) = publish(args, args.room.as_ref().unwrap_or(&socket), &mark)? {
+    if let Err(refusal) = publish(args, args.room.as_ref().unwrap_or(&socket), &mark, deadline)? {
         return Ok(Outcome::Refused(refusal));
     }
     client.event(EVENT, &mark).await?;
-    let round_trip = started.elapsed();
-    client.close().await;
-    Ok(Outcome::Delivered { socket, round_trip })
+    Ok(Outcome::Delivered { socket, round_trip: started.elapsed() })
 }
 
-fn publish(args: &SmokeArgs, room: &str, mark: &str) -> anyhow::Result<Result<(), Refusal>> {
+fn publish(
+    args: &SmokeArgs,
+    room: &str,
+    mark: &str,
+    deadline: Instant,
+) -> anyhow::Result<Result<(), Refusal>> {
     let body = json!({ "namespace": args.namespace, "room": room, "event": EVENT, "data": mark });
     let (body, key) = (body.to_string(), args.bearer.key()?);
-    let response = http::request(&args.ops, Call::post("/api/v1/publish", &body, key.as_ref()))?;
+    let timeout = deadline.saturating_duration_since(Instant::now());
+    let call = Call { timeout, ..Call::post("/api/v1/publish", &body, key.as_ref()) };
+    let response = http::request(&args.ops, call)?;
     if (200..300).contains(&response.status) {
         return Ok(Ok(()));
     }

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use url::{Host, Url};
 
-use super::{SmokeArgs, pinned};
+use super::{SmokeArgs, http, pinned};
 
 /// Of a proxy that speaks for itself, as the specification of the PROXY protocol has it for checks.
 const PROXY_HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -33,7 +33,7 @@ impl Target {
     /// The URL or a file can't be used.
     pub(super) fn new(args: &SmokeArgs) -> anyhow::Result<Self> {
         let SmokeArgs { url: text, path, .. } = args;
-        let url = Url::parse(text).with_context(|| format!("{text:?} is not a URL"))?;
+        let url = http::parse_url(text).context("--url")?;
         ensure!(matches!(url.path(), "" | "/"), "{text}: expected no path; --path is engine.path");
         ensure!(path.starts_with('/'), "--path: {path:?} does not start with a slash");
         let is_encrypted = match url.scheme() {
