@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -32,8 +31,8 @@ def wait_until(ready, what: str):
 
 def answers(url: str) -> bool:
     try:
-        return urllib.request.urlopen(url, timeout=5).status == 200
-    except (urllib.error.URLError, ConnectionError):
+        return urllib.request.urlopen(url, timeout=20).status == 200
+    except OSError:
         return False
 
 

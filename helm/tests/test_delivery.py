@@ -61,25 +61,32 @@ def redis(tmp_path_factory):
         for o in objects(template({"redis": {"bundled": {"enabled": True}}}).stdout)
         if o["kind"] == "Deployment" and o["metadata"]["name"].endswith("-redis")
     )
-    arguments = [str(tmp_path_factory.mktemp("redis")) if a == "/data" else a for a in container["args"]]
+    folder = str(tmp_path_factory.mktemp("redis").resolve())
+    arguments = [folder if a == "/data" else a for a in container["args"]]
     # Between the choice of a port and its use another process may have taken it.
     for _ in range(5):
         port = free_port()
         command = [*container["command"], *arguments, "--port", str(port), "--bind", "127.0.0.1"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: process.poll() is not None or accepts(port), "Redis did not start")
-        if process.poll() is None:
-            break
+        try:
+            wait_until(lambda: process.poll() is not None or works_in(port, folder), "Redis did not start")
+            if process.poll() is None:
+                yield f"redis://127.0.0.1:{port}"
+                return
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    pytest.fail("Redis found no port")
+
+
+def works_in(port: int, folder: str) -> bool:
+    """Whether it is this Redis that answers, and not another on a port that was taken."""
+    command = ["redis-cli", "-p", str(port), "config", "get", "dir"]
     try:
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.stdout.split("\n")[:2] == ["dir", folder]
 
 
 @contextmanager
@@ -192,7 +199,7 @@ def copy(source: socket.socket, sink: socket.socket):
 
 def forwarded(ports: list) -> int:
     """Requests that a node sent on to the one with the session."""
-    pages = [urllib.request.urlopen(f"http://127.0.0.1:{ops}/metrics", timeout=5).read().decode() for _, ops in ports]
+    pages = [urllib.request.urlopen(f"http://127.0.0.1:{ops}/metrics", timeout=60).read().decode() for _, ops in ports]
     samples = [line for page in pages for line in page.splitlines() if line.startswith(FORWARDED)]
     return sum(int(float(sample.rsplit(" ", 1)[1])) for sample in samples)
 
@@ -226,6 +233,6 @@ def test_a_password_of_redis_is_read_from_its_secret(redis, secrets, tmp_path):
 def test_the_alb_preset_expects_the_health_answer_of_the_public_listener(secrets, tmp_path):
     with release({}, secrets, tmp_path) as (_, [(public, _)]):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{public}/socket.io/", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{public}/socket.io/", timeout=60)
     presets = (CHART / "templates/_presets.tpl").read_text()
     assert f'success-codes: "{refused.value.code}"' in presets

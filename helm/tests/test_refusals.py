@@ -169,6 +169,7 @@ WRONG_TOGETHER = [
     ({"traces": {"existingSecret": "a", "caKey": "b"}}, "without config.traces.endpoint"),
     ({"tls": {"existingSecret": "a", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}}, "only one of"),
     ({"opsKeys": [{"name": "a"}, {"name": "a", "existingSecret": "b"}]}, "twice"),
+    ({"opsKeys": [{"name": "A_b"}, {"name": "a-b"}]}, "would have one Secret"),
     ({"issuerSecrets": [{"issuer": "a", "existingSecret": "b"}]}, "none with the name"),
     (
         {

@@ -294,11 +294,18 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- $names := list }}
+{{- $secrets := list }}
 {{- range .Values.opsKeys }}
 {{- $names = append $names .name }}
+{{- if not .existingSecret }}
+{{- $secrets = append $secrets (include "broadgate.opsKeySecretName" (dict "root" $ "key" .)) }}
+{{- end }}
 {{- end }}
 {{- if ne (len $names) (len (uniq $names)) }}
 {{- fail "opsKeys: a name is there twice" }}
+{{- end }}
+{{- if ne (len $secrets) (len (uniq $secrets)) }}
+{{- fail "opsKeys: names that differ only in case, or in _ and -, would have one Secret" }}
 {{- end }}
 {{- $issuers := list }}
 {{- range dig "auth" "issuers" (list) .Values.config }}
