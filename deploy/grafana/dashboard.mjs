@@ -124,7 +124,7 @@ const deliveries = [
   panel("Sizes of messages", "received: of clients; sent: of broadcasts, for each member.",
     quantiles("broadgate_message_size_bytes", "direction"), { unit: "bytes" }),
   panel("Publishers' clocks ahead", "Broadcasts that were published in the future: their latency counts as 0, and that of others is not to be trusted.",
-    [[sum(rate("broadgate_publishers_clock_ahead_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
+    [[sum(rate("broadgate_publishers_clock_off_total"), "instance"), "{{instance}}"]], { unit: PER_SECOND }),
   panel("Messages of a write", "Messages that one system call writes, on average. It grows under load.",
     [[ratio(sum(rate("broadgate_messages_sent_total")), sum(rate("broadgate_socket_writes_total"))), "messages"]]),
   panel("Messages", "Engine.IO messages to and from clients.",

@@ -120,7 +120,12 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
     }
     // Clients that do not go must not take the adapter's time, too.
     let engine_timeout = ENGINE_SHUTDOWN_TIMEOUT.min(settings.server.shutdown_timeout / 10);
-    let deadline = node.drain.begin(settings.server.shutdown_timeout.saturating_sub(engine_timeout));
+    let export_timeout = match exporter {
+        Some(_) => EXPORT_TIMEOUT.min(settings.server.shutdown_timeout / 10),
+        None => Duration::ZERO,
+    };
+    let deadline =
+        node.drain.begin(settings.server.shutdown_timeout.saturating_sub(engine_timeout + export_timeout));
     tokio::select! {
         () = drain(&node, &threads, deadline) => {}
         () = stop.received() => tracing::info!("told to stop again: the rest is closed at once"),
@@ -132,7 +137,7 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
     };
     // Also where a client held up the rest: what clients published is still to go out.
     let published = tokio::time::timeout(engine_timeout, node.engine.shutdown()).await.is_ok();
-    let exported = export_rest(exporter, settings.server.shutdown_timeout).await;
+    let exported = export_rest(exporter, export_timeout).await;
     ops_server.abort();
     key_refresh.abort();
     user_counts.abort();
@@ -146,9 +151,9 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
 }
 
 /// The last spans. Traces must not take long to keep a node from its end.
-async fn export_rest(exporter: Option<Exporter>, shutdown_timeout: Duration) -> bool {
+async fn export_rest(exporter: Option<Exporter>, timeout: Duration) -> bool {
     let Some(exporter) = exporter else { return true };
-    exporter.shut_down(EXPORT_TIMEOUT.min(shutdown_timeout / 10)).await
+    exporter.shut_down(timeout).await
 }
 
 /// Readiness has failed. Everything goes on until balancers have seen that; then the shards close their sessions over the

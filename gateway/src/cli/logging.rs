@@ -4,14 +4,14 @@ use std::io::{self, IsTerminal};
 
 use broadgate::{
     config::{LogFormat, LogSettings},
-    telemetry::{ApplyFilter, LogFilter},
+    telemetry::{ApplyFilter, LogFilter, parse_filter},
 };
 use tracing_subscriber::{EnvFilter, reload::Handle};
 
 /// Sends log lines to standard error, for the whole process. Only the first call counts.
 pub(crate) fn init_logging(log: &LogSettings) -> LogFilter {
-    // The filter was parsed when the settings were made, so nothing is lost here.
-    let filter = EnvFilter::builder().parse_lossy(&log.filter);
+    // It was parsed when the settings were made.
+    let filter = parse_filter(&log.filter).unwrap_or_default();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let (taken, apply) = match log.format {
         LogFormat::Text => {

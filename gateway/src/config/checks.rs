@@ -7,6 +7,7 @@ use crate::{
     auth::{MAX_PATTERN_BYTES, Pattern, PatternError},
     engineio::OriginPattern,
     net::Cidr,
+    telemetry::parse_filter,
 };
 
 const MAX_PATH_BYTES: usize = 128;
@@ -80,15 +81,15 @@ pub(super) fn jwks_url(text: &str) -> Result<(), String> {
     if scheme && with_host && plain { Ok(()) } else { Err(format!("{EXPECTED}, without user and password")) }
 }
 
-/// Where spans go.
+/// Where spans go. The message never quotes the URL: whoever has a key may have put it there.
 pub(super) fn otlp_url(text: &str) -> Result<(), String> {
-    const EXPECTED: &str = "a URL such as http://127.0.0.1:4318";
+    const EXPECTED: &str = "expected a URL such as http://127.0.0.1:4318";
     let url = Url::parse(text).map_err(|_| EXPECTED.to_owned())?;
-    let plain = url.username().is_empty() && url.password().is_none();
+    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
         return Ok(());
     }
-    Err(format!("{EXPECTED}, without user and password (headers_file is for keys)"))
+    Err(format!("{EXPECTED}, without user, password and query (headers_file is for keys)"))
 }
 
 /// Does the URL lead to this machine?
@@ -141,8 +142,7 @@ pub(super) fn cidr(text: &str) -> Result<(), String> {
 
 /// Directives as `tracing` has them.
 pub(super) fn log_filter(filter: &str) -> Result<(), String> {
-    let parsed = tracing_subscriber::EnvFilter::builder().parse(filter);
-    parsed
+    parse_filter(filter)
         .map(|_| ())
         .map_err(|_| "filter directives such as \"info\" or \"info,broadgate=debug\"".to_owned())
 }

@@ -31,10 +31,11 @@ pub struct TracesSettings {
 }
 
 pub(super) fn section(section: &mut Section<'_>) -> TracesSettings {
-    let endpoint = section.optional_text(
+    let endpoint = section.secret(
         "endpoint",
         "URL of a receiver of OTLP over HTTP, such as \"http://127.0.0.1:4318\" or \"https://otlp.example.com/v1/traces\"; \
          without a path /v1/traces. Without it there are no traces.",
+        str::to_owned,
         checks::otlp_url,
     );
     section.example("\"http://127.0.0.1:4318\"");
@@ -82,7 +83,7 @@ pub(super) fn section(section: &mut Section<'_>) -> TracesSettings {
         checks::label,
     );
     TracesSettings {
-        endpoint: endpoint.as_deref().and_then(url_of),
+        endpoint: endpoint.and_then(|endpoint| url_of(endpoint.expose())),
         samples_per_million: u32::try_from(samples_per_million).unwrap_or_default(),
         max_queued_spans,
         timeout,
@@ -122,7 +123,7 @@ mod tests {
         for (endpoint, expected) in [
             ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
             ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
-            ("https://otlp.example.com/otlp/v1/traces?x=1", "https://otlp.example.com/otlp/v1/traces?x=1"),
+            ("https://otlp.example.com/otlp/v1/traces", "https://otlp.example.com/otlp/v1/traces"),
         ] {
             assert_eq!(url_of(endpoint).map(String::from).as_deref(), Some(expected));
         }

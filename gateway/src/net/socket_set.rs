@@ -351,6 +351,12 @@ impl SocketSet {
         self.unwritten.push(at_us, path, self.dirty.len());
     }
 
+    /// Is there a broadcast whose latency is still to be measured? Where only polls had members of it nothing else asks for
+    /// a turn.
+    pub(crate) fn has_unmeasured(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
     /// Measures what was written, and what still waits.
     pub(crate) fn measure(&mut self, now_ms: u64) {
         self.unwritten.measure(&self.counters);

@@ -55,21 +55,18 @@ pub(super) async fn change(State(node): State<Arc<Node>>, body: Bytes) -> Respon
         }
         Err(error) => return refusal(&error.to_string()),
     };
-    tracing::warn!(filter = change.filter, seconds, "the log filter was changed");
     let reverting = Arc::clone(&node.log_filter);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         tokio::time::sleep_until(change.until.into()).await;
-        if reverting.revert(Some(&change)) {
-            tracing::warn!(filter = reverting.configured(), "the log filter is the configured one again");
-        }
+        reverting.revert(Some(&change));
     });
+    node.log_filter.keep_reverting(Some(task.abort_handle()));
     state(&node.log_filter)
 }
 
 pub(super) async fn revert(State(node): State<Arc<Node>>) -> Response {
-    if node.log_filter.revert(None) {
-        tracing::warn!(filter = node.log_filter.configured(), "the log filter is the configured one again");
-    }
+    node.log_filter.revert(None);
+    node.log_filter.keep_reverting(None);
     state(&node.log_filter)
 }
 

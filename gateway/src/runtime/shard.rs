@@ -101,7 +101,7 @@ impl<S: Service> Shard<S> {
         let mut service = self.0.service.borrow_mut();
         let result = call(&mut service, self.now_ms());
         let sooner = service.next_timer_ms().is_some_and(|at_ms| at_ms < self.0.sleeps_until_ms.get());
-        if sooner || service.sockets().has_dirty() {
+        if sooner || service.sockets().has_dirty() || service.sockets().has_unmeasured() {
             self.0.wake.notify_one();
         }
         result
@@ -386,10 +386,10 @@ fn turn<S: Service>(shard: &Shard<S>, scratch: &mut Scratch<S::Message>) -> bool
     service.sockets().expire(now_ms);
     service.on_turn_end(now_ms);
     service.sockets().flush(WRITES_PER_TURN);
-    service.sockets().measure(now_ms);
     while let Some((id, tag)) = service.sockets().take_failed() {
         service.on_closed(id, tag, CloseCause::Error, now_ms);
     }
+    service.sockets().measure(now_ms);
     !scratch.events.is_empty()
 }
 

@@ -206,8 +206,8 @@ shard_counters! {
     Gauge "broadgate_send_queue_high_watermark_bytes" "The most that waited so on each shard within the last minute or two, of all shards together." "" {
         send_queue_peak_bytes "",
     }
-    Counter "broadgate_publishers_clock_ahead_total" "Broadcasts that were published in the future, by this node's clock: their latency counts as 0." "" {
-        publishers_ahead "",
+    Counter "broadgate_publishers_clock_off_total" "Broadcasts that were published in the future, by this node's clock (their latency counts as 0), or over a day ago (it counts as nothing)." "" {
+        publishers_off "",
     }
     Counter "broadgate_slow_consumers_total" "Clients cut because limits.max_queued_bytes was reached." "" {
         slow_consumers "",

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tracing_subscriber::EnvFilter;
+use tokio::task::AbortHandle;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 /// Directives are few; this is no place for a novel.
 pub const MAX_FILTER_BYTES: usize = 1024;
@@ -17,6 +18,7 @@ pub struct LogFilter {
     configured: String,
     apply: ApplyFilter,
     changed: Mutex<Option<Change>>,
+    reverting: Mutex<Option<AbortHandle>>,
 }
 
 /// What holds in place of the configuration.
@@ -46,7 +48,12 @@ impl LogFilter {
     /// `configured` is in force already.
     #[must_use]
     pub fn new(configured: &str, apply: ApplyFilter) -> Self {
-        Self { configured: configured.to_owned(), apply, changed: Mutex::default() }
+        Self {
+            configured: configured.to_owned(),
+            apply,
+            changed: Mutex::default(),
+            reverting: Mutex::default(),
+        }
     }
 
     /// Of a process whose log is not ours to change.
@@ -75,8 +82,9 @@ impl LogFilter {
         if filter.len() > MAX_FILTER_BYTES {
             return Err(FilterError::TooLong);
         }
-        let parsed = EnvFilter::builder().parse(filter);
-        let parsed = parsed.map_err(|error| FilterError::Directives(error.to_string()))?;
+        let parsed = parse_filter(filter).map_err(|error| FilterError::Directives(error.to_string()))?;
+        // Before it holds: a filter that lets nothing through must not hide itself.
+        tracing::warn!(filter, seconds = hold.as_secs(), "the log filter was changed");
         let mut changed = self.changed.lock();
         (self.apply)(parsed).map_err(FilterError::Apply)?;
         let change = Change { filter: filter.to_owned(), until: Instant::now() + hold };
@@ -90,11 +98,29 @@ impl LogFilter {
         if changed.is_none() || only.is_some_and(|only| changed.as_ref() != Some(only)) {
             return false;
         }
-        if (self.apply)(EnvFilter::builder().parse_lossy(&self.configured)).is_ok() {
+        let Ok(configured) = parse_filter(&self.configured) else { return false };
+        if (self.apply)(configured).is_ok() {
             *changed = None;
+            tracing::warn!(filter = self.configured, "the log filter is the configured one again");
         }
         changed.is_none()
     }
+
+    /// Keeps the task that will revert the change in force; the one of the change before it has no more to do.
+    pub fn keep_reverting(&self, task: Option<AbortHandle>) {
+        if let Some(before) = std::mem::replace(&mut *self.reverting.lock(), task) {
+            before.abort();
+        }
+    }
+}
+
+/// Reads directives. Values of fields are compared as texts: as regular expressions, which `tracing-subscriber` makes
+/// automata of whose size nothing bounds, a filter of 150 bytes would take gigabytes.
+///
+/// # Errors
+/// It is no list of directives.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_regex(false).parse(filter)
 }
 
 #[cfg(test)]
@@ -112,6 +138,15 @@ mod tests {
             Ok(())
         };
         (applied, LogFilter::new("info", Box::new(apply)))
+    }
+
+    /// As a regular expression it would have 2^25 states.
+    #[test]
+    fn values_of_fields_are_texts() {
+        let (applied, filter) = recorded();
+        let value = format!("(x|y)*x{}", "(x|y)".repeat(25));
+        filter.change(&format!("[{{event={value}}}]=debug"), Duration::from_secs(1)).expect("it can be read");
+        assert_eq!(applied.lock().len(), 1);
     }
 
     #[test]

@@ -1,6 +1,13 @@
 //! What the process takes from the machine, read from `/proc/self` at each scrape. Owns nothing.
 
-use std::{collections::BTreeMap, fs, io, process, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    fs, io, process,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use rustix::{
     param::{clock_ticks_per_second, page_size},
@@ -62,7 +69,7 @@ impl ProcessUsage {
 /// `/proc` is not there or cannot be understood.
 pub fn thread_cpu_seconds() -> io::Result<BTreeMap<String, f64>> {
     let ticks_per_second = clock_ticks_per_second() as f64;
-    let mut seconds = BTreeMap::from(["main", "other"].map(|name| (name.to_owned(), 0.0)));
+    let mut ticks = BTreeMap::from([("main".to_owned(), 0)]);
     let main = process::id().to_string();
     for thread in fs::read_dir("/proc/self/task")? {
         let thread = thread?;
@@ -72,12 +79,22 @@ pub fn thread_cpu_seconds() -> io::Result<BTreeMap<String, f64>> {
         let name = match thread_name(&line) {
             _ if *thread.file_name() == *main => "main",
             name if name.starts_with("shard-") => name,
-            _ => "other",
+            _ => continue,
         };
-        *seconds.entry(name.to_owned()).or_default() += stat.cpu_ticks as f64 / ticks_per_second;
+        *ticks.entry(name.to_owned()).or_default() += stat.cpu_ticks;
     }
-    Ok(seconds)
+    // Those that have ended count as well, or the sum would go back with each.
+    let all =
+        Stat::parse(&fs::read_to_string("/proc/self/stat")?).ok_or(io::ErrorKind::InvalidData)?.cpu_ticks;
+    let other = all.saturating_sub(ticks.values().sum());
+    // The two are not read at the same moment.
+    let other = OTHER_TICKS.fetch_max(other, Ordering::Relaxed).max(other);
+    ticks.insert("other".to_owned(), other);
+    Ok(ticks.into_iter().map(|(name, ticks)| (name, ticks as f64 / ticks_per_second)).collect())
 }
+
+/// The most that was seen of the threads that are neither `main` nor a shard's.
+static OTHER_TICKS: AtomicU64 = AtomicU64::new(0);
 
 /// What is in the brackets of the second field.
 fn thread_name(line: &str) -> &str {

@@ -162,13 +162,15 @@ test("while the receiver is away the node serves, and counts what is lost", asyn
   const port = await freePort();
   const gateway = await startTraced(t, { url: `http://127.0.0.1:${port}` }, { environment: { BROADGATE__TRACES__MAX_QUEUED_SPANS: "16" } });
   const client = await member(t, gateway, "room");
+  const begun = Date.now();
   const lost = (result) => gateway.metric("broadgate_trace_spans_total", { result });
   await until("spans are lost in both ways", async () => {
     for (const _ of numbers(20)) await publish(gateway, newTrace().header);
     return (await lost("queue_full")) > 0 && (await lost("export_failed")) > 0;
   });
   assert.equal(await lost("exported"), 0);
-  assert.equal(gateway.output.split("took no spans").length - 1, 1, "one line in a minute");
+  const [lines, minutes] = [gateway.output.split("took no spans").length - 1, (Date.now() - begun) / 60_000];
+  assert.ok(lines >= 1 && lines <= 1 + minutes, `${lines} lines in ${minutes} minutes`);
 
   const receiver = await startReceiver(t, { port });
   const { trace, header } = newTrace();

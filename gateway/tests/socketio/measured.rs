@@ -1,7 +1,7 @@
 //! What the histograms of a node count: each thing once, where it happens.
 
 use super::{
-    node, node_with,
+    OPEN, node, node_with,
     support::{
         engineio::Polling,
         metrics::{eventually_is, value},
@@ -23,6 +23,23 @@ fn members(server: &Server) -> Vec<Client> {
         client
     };
     (0..6).map(join).collect()
+}
+
+/// Nothing is written to a WebSocket then, and the next ping is 25 seconds away.
+#[test]
+fn a_broadcast_to_polls_alone_is_measured_at_once() {
+    let server = Server::node(Some(&OPEN.replace("shards = 3", "shards = 1")));
+    let [publisher, member] = [(); 2].map(|()| {
+        let (session, _) = Polling::open_at(server.address, PATH);
+        session.push("40");
+        session.poll();
+        session
+    });
+    member.push(r#"420["join","room"]"#);
+    assert!(member.poll()[0].starts_with("430"));
+    publisher.push(r#"42["publish","room","news",1]"#);
+    assert_eq!(member.poll(), [r#"42["news",1]"#]);
+    eventually_is(&server, "broadgate_delivery_latency_seconds_count{path=\"local\"}", 1.0);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::telemetry::ShardCounters;
 
 /// Broadcasts that wait to be measured; of more, the latency is not known.
 const MAX_WAITING: usize = 4096;
+/// What took longer was published on a clock that is off, or in milliseconds.
+const MAX_LATENCY_US: u64 = 24 * 3600 * 1_000_000;
 /// A peak is said for so long, and at most for twice of it.
 const PEAK_WINDOW_MS: u64 = 60_000;
 
@@ -45,6 +47,10 @@ impl Unwritten {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Measures what was written by now. Looks at the clock only where there is something to measure.
     pub(super) fn measure(&mut self, counters: &ShardCounters) {
         if self.waiting.front().is_none_or(|first| first.after > self.written) {
@@ -60,8 +66,12 @@ impl Unwritten {
                 DeliveryPath::Local => &counters.histograms.delivery_local,
                 DeliveryPath::Redis => &counters.histograms.delivery_redis,
             };
-            histogram.observe(now_us.saturating_sub(published.at_us));
-            counters.publishers_ahead.add(u64::from(published.at_us > now_us));
+            let is_ahead = published.at_us > now_us;
+            let latency_us = now_us.saturating_sub(published.at_us);
+            counters.publishers_off.add(u64::from(is_ahead || latency_us > MAX_LATENCY_US));
+            if latency_us <= MAX_LATENCY_US {
+                histogram.observe(latency_us);
+            }
         }
     }
 }
@@ -93,6 +103,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_time_that_makes_no_sense_is_counted_and_not_measured() {
+        let (mut unwritten, counters) = (Unwritten::default(), ShardCounters::default());
+        // Milliseconds taken for microseconds.
+        unwritten.push(1_800_000_000_000, DeliveryPath::Redis, 0);
+        unwritten.measure_at(1_800_000_000_000_000, &counters);
+        let redis = counters.histograms.delivery_redis.values();
+        assert_eq!((redis.count(), counters.publishers_off.get()), (0, 1));
+    }
+
+    #[test]
     fn a_broadcast_is_measured_once_all_that_was_before_it_is_written() {
         let (mut unwritten, counters) = (Unwritten::default(), ShardCounters::default());
         let local = || counters.histograms.delivery_local.values();
@@ -109,7 +129,7 @@ mod tests {
         unwritten.measure_at(1_999, &counters);
         let redis = counters.histograms.delivery_redis.values();
         assert_eq!(
-            (redis.count(), redis.sum, counters.publishers_ahead.get()),
+            (redis.count(), redis.sum, counters.publishers_off.get()),
             (1, 0, 1),
             "a clock that is ahead"
         );

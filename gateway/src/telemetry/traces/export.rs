@@ -64,6 +64,7 @@ pub(crate) fn start(settings: &TracesSettings, instance: &str) -> io::Result<(Tr
         tls: None,
         failures: 0,
         last_line: None,
+        is_told: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("traces".to_owned()).spawn(move || {
@@ -105,6 +106,8 @@ struct Export {
     /// Requests that failed one after the other.
     failures: u32,
     last_line: Option<Instant>,
+    /// Was a line written that it takes none?
+    is_told: bool,
 }
 
 impl Export {
@@ -138,7 +141,8 @@ impl Export {
                 let rejected = rejected.min(count);
                 counts.exported.fetch_add(count - rejected, Ordering::Relaxed);
                 counts.export_failed.fetch_add(rejected, Ordering::Relaxed);
-                if std::mem::take(&mut self.failures) > 0 {
+                self.failures = 0;
+                if std::mem::take(&mut self.is_told) {
                     tracing::info!("the receiver takes spans again");
                 }
                 true
@@ -193,7 +197,7 @@ impl Export {
         if self.last_line.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }
-        self.last_line = Some(Instant::now());
+        (self.last_line, self.is_told) = (Some(Instant::now()), true);
         let retry_ms = pause(self.failures).as_millis();
         tracing::warn!(%error, retry_ms, "the receiver of traces took no spans; they are dropped and counted");
     }

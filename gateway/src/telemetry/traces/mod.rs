@@ -50,7 +50,7 @@ impl Traces {
     pub fn root(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
         let recorder = self.0.as_ref()?;
         let is_chosen = chance() % 1_000_000 < u64::from(recorder.samples_per_million);
-        if !is_chosen {
+        if !is_chosen || !recorder.has_room() {
             return None;
         }
         let mut trace_id = [0; 16];
@@ -62,6 +62,9 @@ impl Traces {
     #[must_use]
     pub fn child(&self, name: &'static str, kind: SpanKind, parent: &TraceParent) -> Option<Span> {
         let recorder = self.0.as_ref().filter(|_| parent.is_sampled())?;
+        if !recorder.has_room() {
+            return None;
+        }
         Span::begin(recorder, parent.trace_id(), Some(parent), name, kind)
     }
 
@@ -94,6 +97,16 @@ impl Traces {
 }
 
 impl Recorder {
+    /// Is there any use in a span now? Whoever publishes may want each of its messages recorded; what is more than the
+    /// receiver takes costs a look at the queue.
+    fn has_room(&self) -> bool {
+        let has_room = self.queue.capacity() > 0;
+        if !has_room {
+            self.counts.queue_full.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
     fn take(&self, span: Box<WireSpan>) {
         if self.queue.try_send(span).is_err() {
             self.counts.queue_full.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +147,7 @@ mod tests {
     fn chance_decides_over_roots_and_the_parent_over_children() {
         for (samples_per_million, expected) in [(0, 0..1), (1_000_000, 10_000..10_001), (100_000, 700..1300)]
         {
-            let (traces, _spans) = traces(samples_per_million, 1);
+            let (traces, _spans) = traces(samples_per_million, 20_000);
             let roots = (0..10_000).filter(|_| traces.root("a", SpanKind::Server).is_some()).count();
             assert!(expected.contains(&roots), "{samples_per_million}: {roots}");
             assert!(traces.child("a", SpanKind::Server, &parent(true)).is_some());
