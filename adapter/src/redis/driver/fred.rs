@@ -40,7 +40,7 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::{AbortOnDrop, Commands, LinkError, Reply, Timeouts, stream};
 use crate::redis::endpoint::{Address, Endpoint};
@@ -62,7 +62,8 @@ struct Shared {
     /// Held while the commands of one call are queued.
     queueing: Mutex<()>,
     confirmations: AtomicU64,
-    lost: Arc<Notify>,
+    /// True once fred's task has ended: what waits for an answer then waits for ever.
+    lost: watch::Receiver<bool>,
     _connection: AbortOnDrop,
 }
 
@@ -83,12 +84,11 @@ pub(super) async fn connect(
     tokio::time::timeout(timeouts.connect, connected).await.map_err(|_| LinkError::Timeout)??;
 
     reader::spawn_in_waker(client.message_rx(), on_message, task.abort_handle());
-    let lost = Arc::new(Notify::new());
-    let on_lost = Arc::clone(&lost);
+    let (on_lost, lost) = watch::channel(false);
     tokio::spawn(async move {
         // However it ended: without a policy it does not reconnect.
         let _ended = task.await;
-        on_lost.notify_one();
+        on_lost.send_replace(true);
     });
     let shared = Shared {
         client,
@@ -136,7 +136,8 @@ async fn client(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Client, LinkE
 
 impl Link {
     pub(super) async fn lost(&self) {
-        self.shared.lost.notified().await;
+        // An error means that the task which could say so is gone, and fred's with it.
+        let _gone = self.shared.lost.clone().wait_for(|lost| *lost).await.is_err();
     }
 
     pub(super) async fn send(&mut self, commands: &Commands<'_>) -> Result<Vec<Reply>, LinkError> {
@@ -199,8 +200,16 @@ impl Link {
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, LinkError> {
-        let Some(timeout) = self.shared.response_timeout else { return Ok(answer.await?) };
-        Ok(tokio::time::timeout(timeout, answer).await.map_err(|_| LinkError::Timeout)??)
+        let answer = async {
+            tokio::select! {
+                // What was answered before the end counts.
+                biased;
+                answer = answer => Ok(answer?),
+                () = self.lost() => Err(LinkError::Failed("the connection has ended".to_owned())),
+            }
+        };
+        let Some(timeout) = self.shared.response_timeout else { return answer.await };
+        tokio::time::timeout(timeout, answer).await.map_err(|_| LinkError::Timeout)?
     }
 }
 
