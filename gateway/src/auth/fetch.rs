@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use broadgate_adapter::redis::{TlsError, TlsSettings};
+use broadgate_adapter::redis::TlsSettings;
 use bytes::Bytes;
 use http::{StatusCode, header};
 use http_body_util::Full;
@@ -30,18 +30,14 @@ const MAX_JWKS_BYTES: usize = 512 * 1024;
 pub(super) enum FetchError {
     #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
     TimedOut,
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
-    #[error("HTTP: {0}")]
-    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     #[error("the answer has the status {}", .0.as_u16())]
     Status(StatusCode),
     #[error("the answer is a redirect, which is not followed; give the URL that it leads to")]
     Redirect,
-    #[error("more than {MAX_JWKS_BYTES} bytes")]
-    TooLarge,
+    #[error("the file has more than {MAX_JWKS_BYTES} bytes")]
+    FileTooLarge,
     #[error("cannot read the file: {0}")]
     File(io::Error),
     #[error("{0}")]
@@ -56,9 +52,9 @@ impl FetchError {
     pub(super) fn result(&self) -> usize {
         match self {
             Self::TimedOut => 1,
-            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::File(_) => 2,
+            Self::Outbound(OutboundError::TooLarge(_)) | Self::FileTooLarge | Self::Jwks(_) => 4,
+            Self::Outbound(_) | Self::File(_) => 2,
             Self::Status(_) | Self::Redirect => 3,
-            Self::TooLarge | Self::Jwks(_) => 4,
         }
     }
 }
@@ -86,7 +82,7 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
     };
     let bytes = tokio::task::spawn_blocking(read).await.map_err(|error| FetchError::File(error.into()))?;
     let bytes = bytes.map_err(FetchError::File)?;
-    if bytes.len() > MAX_JWKS_BYTES { Err(FetchError::TooLarge) } else { Ok(bytes) }
+    if bytes.len() > MAX_JWKS_BYTES { Err(FetchError::FileTooLarge) } else { Ok(bytes) }
 }
 
 async fn get(url: &Url, tls: TlsSettings) -> Result<Vec<u8>, FetchError> {
@@ -101,15 +97,4 @@ async fn get(url: &Url, tls: TlsSettings) -> Result<Vec<u8>, FetchError> {
         return Err(FetchError::Status(response.status()));
     }
     Ok(response.into_body().into())
-}
-
-impl From<OutboundError> for FetchError {
-    fn from(error: OutboundError) -> Self {
-        match error {
-            OutboundError::Connect(error) => Self::Connect(error),
-            OutboundError::Tls(error) => Self::Tls(error),
-            OutboundError::Http(error) => Self::Http(error),
-            OutboundError::TooLarge(_) => Self::TooLarge,
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! The metrics page: the shards' integers, summed at scrape, with those of the adapter, the bounds in force and
-//! what the process takes.
+//! The metrics page: the shards' integers, summed at scrape, with those of the adapter and the bounds in force. What Redis and the
+//! process say is beside it.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -12,10 +12,7 @@ use super::exposition::{
 use crate::{
     config::Settings,
     node::Node,
-    telemetry::{
-        Counter, Family, ProcessUsage, SHORT_TIMES, Sample, ShardCounters, ShardHistograms,
-        thread_cpu_seconds,
-    },
+    telemetry::{Counter, Family, SHORT_TIMES, Sample, ShardCounters, ShardHistograms},
 };
 
 /// Its samples are in part counted elsewhere, too, for what else they say.
@@ -46,7 +43,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.push(namespace_sockets(node));
     families.push(encode(TRACE_SPANS, &node.traces.counts()));
     families.extend(tls_families(node).iter().map(|(family, samples)| encode(*family, samples)));
-    families.extend(process_families());
+    families.extend(super::process_metrics::families());
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -473,43 +470,4 @@ fn ops_families(node: &Node) -> [MetricFamily; 4] {
         encode_histogram(&(durations, &SHORT_TIMES, node.ops_times.durations())),
         encode(answers, &node.ops_times.classes()),
     ]
-}
-
-/// Empty where the system has no `/proc`.
-fn process_families() -> Vec<MetricFamily> {
-    let Ok(usage) = ProcessUsage::read() else { return Vec::new() };
-    let gauge = |name, help| gauge(name, help, "");
-    // Prometheus' own clients leave the limit out where there is none; a share of it then has no value either.
-    let max_fds = usage
-        .max_fds
-        .map(|max| (gauge("process_max_fds", "File descriptors that may be open at most."), max as f64));
-    [
-        (
-            counter("process_cpu_seconds_total", "CPU time of the process in user and system mode."),
-            usage.cpu_seconds,
-        ),
-        (
-            gauge("process_resident_memory_bytes", "Physical memory of the process."),
-            usage.resident_bytes as f64,
-        ),
-        (gauge("process_virtual_memory_bytes", "Address space of the process."), usage.virtual_bytes as f64),
-        (gauge("process_threads", "Threads of the process."), usage.threads as f64),
-        (gauge("process_open_fds", "Open file descriptors, of clients and others."), usage.open_fds as f64),
-        (gauge("process_start_time_seconds", "Start of the process as Unix time."), usage.start_time_seconds),
-    ]
-    .into_iter()
-    .chain(max_fds)
-    .map(|(family, value)| encode_values(family, [("", value)]))
-    .chain(thread_family())
-    .collect()
-}
-
-fn thread_family() -> Option<MetricFamily> {
-    let seconds = thread_cpu_seconds().ok()?;
-    let family = labelled(
-        "broadgate_thread_cpu_seconds_total",
-        "CPU time of each shard's thread, of the main thread (acceptor, Redis, ops) and of all others; 1 a second is all that one has.",
-        "thread",
-    );
-    Some(encode_values(family, seconds.iter().map(|(thread, seconds)| (&**thread, *seconds))))
 }

@@ -7,6 +7,7 @@ mod keys;
 mod log_level;
 mod metrics;
 mod nodes;
+mod process_metrics;
 mod publish;
 mod redis_metrics;
 mod request_times;
