@@ -17,7 +17,6 @@ use broadgate_adapter::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
@@ -38,12 +37,11 @@ use crate::{
     net::{CertificateError, CertificateFiles, ListenerTls, Proxies},
     node::{Learnt, Node, ShardSink},
     ops,
+    public_listener::{LISTEN_BACKLOG, bind, open_when_linked},
     runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
     telemetry::{Exporter, LogFilter, ShardCounters, start_traces},
 };
 
-/// Connections that the kernel holds for us while a burst is taken in.
-pub(crate) const LISTEN_BACKLOG: u32 = 4096;
 /// How long clients that were closed last may take to notice it, behind the window.
 const LAST_CLIENTS_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is kept of the time for shutting down after a drain.
@@ -76,7 +74,8 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
     let mut stop = StopSignals::listen().context("cannot listen for signals")?;
     let tls = listener_tls(&settings.server.edge).context("the public listener")?;
     let public = bind(settings.server.listen).context("the public listener (server.listen)")?;
-    let ops = bind(settings.ops.listen).context("the ops listener (ops.listen)")?;
+    let ops = bind(settings.ops.listen).and_then(|ops| Ok(ops.listen(LISTEN_BACKLOG)?));
+    let ops = ops.context("the ops listener (ops.listen)")?;
     let addresses = (public.local_addr()?, ops.local_addr()?);
 
     let node_id = NodeId::random().map_err(io::Error::other).context("no random source")?;
@@ -104,14 +103,21 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
 
     let watched = Arc::clone(&node);
     let watch = tokio::spawn(async move { watched.places.admission().watch().await });
-    let counted = Arc::clone(&node);
-    let acceptor =
-        tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
     let ops_server = tokio::spawn(ops::serve(ops, Arc::clone(&node)));
     let key_refresh = tokio::spawn(node.authenticator.keep_keys_fresh(&node.traces));
     let users = Arc::clone(&node.users);
     let user_counts = tokio::spawn(async move { users.run().await });
     let certificate = tokio::spawn(watch_certificate(node.tls.clone()));
+    let public = tokio::select! {
+        public = open_when_linked(public, &node) => public.context("the public listener (server.listen)")?,
+        () = stop.received() => {
+            tracing::info!("stopped before clients were let in");
+            return Ok(());
+        }
+    };
+    let counted = Arc::clone(&node);
+    let acceptor =
+        tokio::spawn(accept(public, inboxes, Arc::clone(&node.places), move || counted.websockets()));
     announce(&settings, node_id, addresses);
 
     tokio::select! {
@@ -410,13 +416,6 @@ async fn watch_certificate(tls: Option<Arc<ListenerTls>>) {
     if let Some(tls) = tls {
         tls.watch_files().await;
     }
-}
-
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    Ok(socket.listen(LISTEN_BACKLOG)?)
 }
 
 /// Takes all descriptors that the system gives; returns how many there are for clients' connections of any kind.

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod net;
 mod node;
 mod ops;
+mod public_listener;
 mod publish_course;
 pub mod runtime;
 pub mod telemetry;

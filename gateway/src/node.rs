@@ -5,7 +5,7 @@ use std::{
     future::ready,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -130,6 +130,8 @@ pub(crate) struct Node {
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) places: Arc<Places>,
+    /// Clients are let in.
+    pub(crate) is_open: AtomicBool,
     pub(crate) drain: DrainClock,
     /// The certificate of the public listener, where it speaks TLS.
     pub(crate) tls: Option<Arc<ListenerTls>>,
@@ -171,6 +173,8 @@ pub(crate) enum NotReady {
     Draining,
     /// Since it started.
     NeverLinked,
+    /// Clients are not let in yet.
+    NotOpen,
     /// What is published now would not arrive: for so long nothing has come back through Redis.
     ProbeStale {
         age: Duration,
@@ -207,6 +211,7 @@ impl Node {
             gatherer,
             counters,
             places,
+            is_open: AtomicBool::new(false),
             drain: DrainClock::default(),
             tls: None,
             traces: Traces::default(),
@@ -236,6 +241,9 @@ impl Node {
         let metrics = self.engine.metrics();
         if metrics.ever_subscribed == 0 || metrics.announced == 0 {
             return Err(NotReady::NeverLinked);
+        }
+        if !self.is_open.load(Ordering::Relaxed) {
+            return Err(NotReady::NotOpen);
         }
         let age = Duration::from_micros(metrics.probe_age_us);
         if let Some(max_age) = self.settings.adapter.probe_max_age().filter(|max_age| age > *max_age) {

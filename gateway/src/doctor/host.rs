@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
-use crate::{app::LISTEN_BACKLOG, config::Settings, limits::memory_limit_bytes};
+use crate::{config::Settings, limits::memory_limit_bytes, public_listener::LISTEN_BACKLOG};
 
 /// What the kernel takes for the buffers of an idle TCP connection, about.
 const KERNEL_BYTES_PER_CONNECTION: u64 = 8 * 1024;

@@ -138,6 +138,7 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
         Ok(()) => return (StatusCode::OK, Json(json!({ "ready": true }))),
         Err(NotReady::Draining) => "the node is shutting down".to_owned(),
         Err(NotReady::NeverLinked) => "the link to the other nodes was not made yet".to_owned(),
+        Err(NotReady::NotOpen) => "the public listener is not open yet".to_owned(),
         Err(NotReady::ProbeStale { age, max_age }) => format!(
             "no message came back through Redis for {} s (adapter.redis.probe_max_age_ms = {})",
             age.as_secs(),

@@ -10,12 +10,15 @@ import { atEnd, until } from "./support/conditions.mjs";
 import { startGateway } from "./support/gateway.mjs";
 import { CONFIG, startNodeServer } from "./support/node-server.mjs";
 import { connectPython } from "./support/python.mjs";
-import { Process } from "./support/processes.mjs";
+import { Process, freePort } from "./support/processes.mjs";
 import { http, openPolling, refusedUpgrade } from "./support/raw.mjs";
-import { emitter, redisClient } from "./support/redis.mjs";
+import { emitter, redisClient, startRedis } from "./support/redis.mjs";
 
 const settledOn = (socket, transport) =>
   until(`transport ${transport}`, () => socket.io.engine.transport.name === transport);
+
+/** Longer than the heartbeats' 45 s, after which the last trace of a request that died with its node is gone. */
+const OVERDUE_MS = 90_000;
 
 /** Sends upgrades to `upgrades` and everything else to `rest`, which gives a node for a route. */
 const steering = (upgrades, rest) => (route) => (route.transport === "websocket" ? upgrades : rest(route));
@@ -155,11 +158,13 @@ test("a node is killed: its clients reconnect through any other and go on", asyn
     const before = reconnected;
     await nodes[victim].kill();
     await until("its clients notice", () => reconnected > before);
+    // A session whose poll the victim had not passed on yet has none, and waits for one until its ping is overdue.
     await until("only living sockets are found", async () => {
       await allAreMembers();
       const found = (await io.in("room").fetchSockets()).map(({ id }) => id).sort();
-      return JSON.stringify(found) === JSON.stringify(sockets.map(({ id }) => id).sort());
-    });
+      assert.deepEqual(found, sockets.map(({ id }) => id).sort());
+      return true;
+    }, OVERDUE_MS);
     await nodes[0].publish({ room: "room", event: "said", args: [victim] });
     for (const socket of sockets) assert.deepEqual((await receive(socket, "said", victim)).at(-1), [victim]);
     const { port, opsPort } = nodes[victim];
@@ -167,6 +172,34 @@ test("a node is killed: its clients reconnect through any other and go on", asyn
   }
   await fence(sockets, (event) => nodes[0].publish({ event }));
   for (const socket of sockets) assert.deepEqual(received(socket, "said"), [[1], [2]]);
+});
+
+test("a node that starts lets nobody in before it can ask the other nodes", { timeout: 60_000 }, async (t) => {
+  const { redis, nodes } = await startNodes(t);
+  const session = await openPolling(nodes[0]);
+  const heartbeat = `/socket.io/?EIO=4&transport=polling&sid=${session.handshake.sid}`;
+  for (const _ of numbers(5)) {
+    await nodes[1].kill();
+    const { port, opsPort } = nodes[1];
+    const first = until("the first answer", () => http("POST", `http://127.0.0.1:${port}${heartbeat}`, { body: "3" }));
+    nodes[1] = await startGateway(t, { redis, config: CONFIG, port, opsPort });
+    const { status, body } = await first;
+    assert.equal(`${status} ${body}`, "200 ok");
+  }
+});
+
+test("a node that finds no Redis lets clients in nevertheless, and is not ready", async (t) => {
+  const redis = await startRedis(t);
+  await redis.kill();
+  const [port, opsPort] = [await freePort(), await freePort()];
+  const ready = startGateway(t, { redis, config: CONFIG, port, opsPort });
+  ready.catch(() => {});
+  const readiness = () => http("GET", `http://127.0.0.1:${opsPort}/readyz`);
+  const { handshake } = await until("a client is let in", () => openPolling({ url: `http://127.0.0.1:${port}` }));
+  assert.ok(handshake.sid);
+  assert.equal((await readiness()).status, 503);
+  await startRedis(t, { port: redis.port });
+  await ready;
 });
 
 for (const transport of ["polling", "websocket"]) {

@@ -1,0 +1,49 @@
+//! The public listener: its address is taken at start, clients are let in once the node can serve them.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::node::{Node, NotReady};
+
+/// Connections that the kernel holds for us while a burst is taken in.
+pub(crate) const LISTEN_BACKLOG: u32 = 4096;
+/// How long a node that starts waits for its first link to the other nodes before it lets clients in. Where Redis is
+/// away, clients are better served by one node than by none.
+const FIRST_LINK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A link takes a few milliseconds on one machine.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// An address that nobody else may listen on, and that refuses connections so far.
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    Ok(socket)
+}
+
+/// Opens the socket when the other nodes know this one, or after [`FIRST_LINK_TIMEOUT`]. Until then connections are refused,
+/// so a balancer takes the next node: what is asked here for a session of another node could not be answered (5 of 6
+/// restarts refused a request before this), and a client whose upgrade is refused stays with polling.
+pub(crate) async fn open_when_linked(socket: TcpSocket, node: &Node) -> anyhow::Result<TcpListener> {
+    let start = Instant::now();
+    while node.readiness() == Err(NotReady::NeverLinked) {
+        if start.elapsed() >= FIRST_LINK_TIMEOUT {
+            tracing::warn!(
+                waited_ms = FIRST_LINK_TIMEOUT.as_millis(),
+                "clients are let in before the node is linked to the other nodes"
+            );
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let address = socket.local_addr()?;
+    let listener = socket.listen(LISTEN_BACKLOG).with_context(|| format!("cannot listen on {address}"))?;
+    node.is_open.store(true, Ordering::Relaxed);
+    Ok(listener)
+}
