@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { startTcpBalancer } from "./support/balancer.mjs";
 import { TRANSPORT_MODES, askOk, connect, member, numbers, receive, received } from "./support/clients.mjs";
 import { issueCertificate } from "./support/certificates.mjs";
 import { until } from "./support/conditions.mjs";
@@ -55,6 +56,32 @@ test("members of one room with and without TLS, on two nodes; the ops listener s
     }
   }
   await broadgate("healthcheck", "--ops", secure.opsUrl);
+});
+
+test("sessions move between nodes behind a balancer that passes TLS through", async (t) => {
+  const redis = await startRedis(t);
+  const tls = await issueCertificate(t);
+  const nodes = await Promise.all([1, 2, 3].map(() => startGateway(t, { redis, tls })));
+  const { port } = await startTcpBalancer(t, nodes);
+  const url = `https://127.0.0.1:${port}`;
+  const moves = async () => {
+    const counts = await Promise.all(nodes.map((node) => node.metric("broadgate_sessions_moved_total", { direction: "in" })));
+    return counts.reduce((sum, count) => sum + count);
+  };
+  const sockets = [];
+  // Which connection goes to which node is a matter of turns: sooner or later an upgrade is not where its session is.
+  await until("a session has moved", async () => {
+    const socket = await member(t, { url }, "room", { ca: tls.ca, transports: ["polling", "websocket"] });
+    sockets.push(socket);
+    await until("it is on websocket", () => socket.io.engine.transport.name === "websocket");
+    return (await moves()) > 0;
+  });
+  for (const node of nodes) await node.publish({ rooms: ["room"], event: "said", data: "x".repeat(70_000) });
+  for (const socket of sockets) {
+    const lengths = (await receive(socket, "said", 3)).map(([text]) => text.length);
+    assert.deepEqual(lengths, [70_000, 70_000, 70_000]);
+    await askOk(socket, "leave", "room");
+  }
 });
 
 test("a new certificate is used while clients stay connected", async (t) => {
