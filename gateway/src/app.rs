@@ -1,6 +1,9 @@
 //! The composition root: builds the shards, the adapter and the listeners from the settings, and takes them down in
 //! order.
 
+mod engine;
+mod shards;
+
 use std::{
     io,
     net::SocketAddr,
@@ -9,36 +12,25 @@ use std::{
 };
 
 use anyhow::Context;
-use axum::Router;
-use broadgate_adapter::{
-    Engine, EventSink, MemoryBus, MemoryEngine, RedisConfig, RedisEngine,
-    redis::{Login, Servers, TlsIdentity, TlsSettings},
-    wire,
-};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
 
+pub(crate) use self::engine::redis_config_for_doctor;
+use self::{engine::start_engine, shards::start_shards};
 use crate::{
     cluster::Gatherer,
-    config::{
-        AdapterSettings, EdgeSettings, Limits, RedisLogin, RedisMode, RedisSettings, RedisTlsSettings,
-        Settings,
-    },
-    demo,
-    engineio::{
-        AllowedOrigins, Cors, EngineMessage, EngineSpec, HttpContext, IdKey, NodeId, Peers, Server,
-        TokenSources,
-    },
-    hub::{Hub, HubMessage, HubSpec, Policy},
+    config::{AdapterSettings, EdgeSettings, Limits, Settings},
+    engineio::{EngineMessage, IdKey, NodeId},
+    hub::HubMessage,
     limits::{AddressBounds, Admission, MemoryWatermark, default_max_memory_bytes},
-    net::{CertificateError, CertificateFiles, ListenerTls, Proxies},
+    net::{CertificateError, CertificateFiles, ListenerTls},
     node::{Learnt, Node, ShardSink},
     ops,
     public_listener::{LISTEN_BACKLOG, bind, open_when_linked},
-    runtime::{HttpSettings, Mailbox, Places, ShardSpec, ShardThread, accept, inboxes, spawn},
+    runtime::{Places, ShardThread, accept, inboxes},
     telemetry::{Exporter, LogFilter, ShardCounters, start_traces},
 };
 
@@ -53,9 +45,6 @@ const ENGINE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Descriptors that are not clients': listeners, epoll sets, links to Redis, files, and up to 256 of operators.
 const RESERVED_DESCRIPTORS: usize = 320;
-
-/// Arrays and objects inside each other in one event: what the JSON parser takes.
-const MAX_JSON_DEPTH: usize = 128;
 
 /// Runs a node until it is told to stop by SIGTERM or SIGINT.
 ///
@@ -221,190 +210,6 @@ fn admission(settings: &Settings) -> Arc<Admission> {
     Arc::new(admission.with_trusted_proxies(&settings.server.edge.trusted_proxies))
 }
 
-fn start_engine(
-    settings: &Settings,
-    (node, id_key): (NodeId, IdKey),
-    sink: Arc<dyn EventSink>,
-) -> anyhow::Result<Arc<dyn Engine>> {
-    match &settings.adapter {
-        AdapterSettings::Memory => {
-            let bus = MemoryBus::with_limits(message_limits(settings));
-            Ok(MemoryEngine::start(&bus, node.as_str(), sink))
-        }
-        AdapterSettings::Redis(redis) => {
-            let mut config = redis_config(settings, redis, node);
-            config.id_key = id_key.0;
-            Ok(RedisEngine::start(config, sink).context("the adapter (adapter.redis)")?)
-        }
-    }
-}
-
-/// What a node would connect to Redis with, under a name that no node has.
-pub(crate) fn redis_config_for_doctor(settings: &Settings, redis: &RedisSettings) -> io::Result<RedisConfig> {
-    let node = NodeId::random().map_err(io::Error::other)?;
-    Ok(redis_config(settings, redis, node))
-}
-
-fn redis_config(settings: &Settings, redis: &RedisSettings, node: NodeId) -> RedisConfig {
-    let mut config = RedisConfig::new(redis.url.expose(), node.as_str(), node.as_str());
-    config.servers = redis_servers(redis);
-    config.login = redis_login(&redis.login);
-    config.tls = redis_tls(&redis.tls);
-    config.driver = redis.driver;
-    env!("CARGO_PKG_VERSION").clone_into(&mut config.version);
-    config.prefix.clone_from(&redis.prefix);
-    config.python_channel.clone_from(&redis.python_channel);
-    config.namespaces = settings.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
-    config.unsubscribe_delay = redis.unsubscribe_delay;
-    config.publish_timeout = redis.publish_timeout;
-    config.answer_timeout = redis.answer_timeout;
-    config.limits = message_limits(settings);
-    config
-}
-
-fn redis_servers(redis: &RedisSettings) -> Servers {
-    let urls = redis.urls.clone();
-    match redis.mode {
-        RedisMode::Standalone => Servers::Standalone { url: redis.url.expose().to_owned() },
-        RedisMode::Sentinel => Servers::Sentinel {
-            urls,
-            master: redis.sentinel.master.clone(),
-            login: redis_login(&redis.sentinel.login),
-            master_tls: redis.sentinel.master_tls,
-        },
-        RedisMode::Cluster => Servers::Cluster { urls },
-    }
-}
-
-fn redis_login(login: &RedisLogin) -> Option<Login> {
-    let password = login.password.as_ref()?.expose().to_owned();
-    Some(Login { user: login.username.clone(), password, password_file: login.password_file.clone() })
-}
-
-fn redis_tls(tls: &RedisTlsSettings) -> TlsSettings {
-    let identity = tls.cert_file.clone().zip(tls.key_file.clone());
-    TlsSettings {
-        ca_file: tls.ca_file.clone(),
-        identity: identity.map(|(certificate_file, key_file)| TlsIdentity { certificate_file, key_file }),
-        server_name: tls.server_name.clone(),
-    }
-}
-
-/// Never narrower than what clients and the ops API may publish, or one node would deliver what the others refuse.
-fn message_limits(settings: &Settings) -> wire::Limits {
-    let (defaults, limits) = (wire::Limits::default(), &settings.limits);
-    // Numbers as doubles, escapes and the envelope may make a message of the largest payload bigger.
-    let max_message_bytes =
-        defaults.max_message_bytes.max(settings.engine.max_payload_bytes.saturating_mul(4));
-    wire::Limits {
-        max_message_bytes,
-        max_json_bytes: max_message_bytes.saturating_mul(2),
-        max_depth: MAX_JSON_DEPTH,
-        max_attachments: defaults.max_attachments.max(limits.max_attachments),
-        // The ops API's `room` comes on top of its `rooms`.
-        max_rooms: defaults.max_rooms.max(limits.max_rooms_per_publish + 1),
-        max_room_bytes: defaults.max_room_bytes.max(limits.max_room_name_bytes),
-    }
-}
-
-fn start_shards(
-    node: &Arc<Node>,
-    names: (NodeId, IdKey),
-    mailboxes: Vec<Mailbox<EngineMessage<HubMessage>>>,
-) -> anyhow::Result<Vec<ShardThread<EngineMessage<HubMessage>>>> {
-    let policy = Arc::new(Policy::new(node.settings.rooms.clone()));
-    let site = if node.settings.development { demo::router() } else { Router::new() };
-    let edge = &node.settings.server.edge;
-    let proxies =
-        Proxies { trusted: edge.trusted_proxies.clone().into(), expects_header: edge.proxy_protocol };
-    let http = HttpSettings {
-        header_timeout: node.settings.limits.http_header_timeout,
-        proxies: Arc::new(proxies),
-        tls: node.tls.clone(),
-        max_log_lines_per_second: node.settings.limits.max_client_log_lines_per_second,
-    };
-    (mailboxes.into_iter().zip(0_u8..))
-        .map(|(mailbox, number)| {
-            let spec = ShardSpec { number: usize::from(number), http: http.clone() };
-            let (node, policy, site) = (Arc::clone(node), Arc::clone(&policy), site.clone());
-            let build = move || build_shard(&node, names, number, policy, site);
-            spawn(spec, mailbox, build).context("cannot start a shard")
-        })
-        .collect()
-}
-
-fn build_shard(
-    node: &Node,
-    (node_id, id_key): (NodeId, IdKey),
-    shard: u8,
-    policy: Arc<Policy>,
-    site: Router,
-) -> io::Result<Server<Hub>> {
-    let settings = &node.settings;
-    let counters = Arc::clone(&node.counters[usize::from(shard)]);
-    let engine_settings = Arc::new(settings.engine.clone());
-    let peers = match &settings.adapter {
-        AdapterSettings::Memory => None,
-        AdapterSettings::Redis(redis) => Some(Arc::new(Peers {
-            node: node_id,
-            engine: Arc::clone(&node.engine),
-            order: Arc::clone(&node.publish_order),
-            answer_timeout: redis.answer_timeout,
-        })),
-    };
-    let max_inbound_buffer_bytes = settings.limits.max_inbound_buffer_bytes / node.shards.len();
-    let http = HttpContext {
-        settings: Arc::clone(&engine_settings),
-        cors: Cors::new(AllowedOrigins::new(&settings.engine.allowed_origins)),
-        tokens: TokenSources::new(&settings.auth),
-        peers: peers.clone(),
-        body_timeout: settings.limits.http_body_timeout,
-        max_inbound_buffer_bytes,
-        shard,
-        shards: Arc::clone(&node.shards),
-        admission: Arc::clone(node.places.admission()),
-        counters: Arc::clone(&counters),
-    };
-    let spec = EngineSpec {
-        settings: engine_settings,
-        node: node_id,
-        id_key,
-        shard,
-        max_sessions: settings.limits.max_connections.div_ceil(node.shards.len()),
-        max_pending: settings.limits.max_pending_connections.div_ceil(node.shards.len()),
-        rate: settings.limits.connection_rate(),
-        admission: Arc::clone(node.places.admission()),
-        max_queued_bytes: settings.limits.max_queued_bytes,
-        max_inbound_buffer_bytes,
-        counters,
-    };
-    let subscribe_timeout = match &settings.adapter {
-        AdapterSettings::Memory => Duration::from_secs(5),
-        AdapterSettings::Redis(redis) => redis.subscribe_timeout,
-    };
-    let hub = Hub::new(HubSpec {
-        authenticator: Arc::clone(&node.authenticator),
-        tokens: (&settings.auth).into(),
-        node: node_id,
-        shard,
-        namespaces: settings.namespaces.clone().into(),
-        policy,
-        limits: settings.limits.clone(),
-        connect_timeout_ms: millis(settings.engine.connect_timeout),
-        subscribe_timeout_ms: millis(subscribe_timeout),
-        engine: Arc::clone(&node.engine),
-        when_down: settings.adapter.when_down(),
-        revocations: Arc::clone(&node.learnt.revocations),
-        users: Arc::clone(&node.users),
-        publish_order: Arc::clone(&node.publish_order),
-        peers,
-        shards: Arc::clone(&node.shards),
-        traces: node.traces.clone(),
-        site,
-    });
-    Server::new(spec, Arc::new(http), hub)
-}
-
 /// The certificate of the public listener, if it speaks TLS.
 fn listener_tls(edge: &EdgeSettings) -> Result<Option<Arc<ListenerTls>>, CertificateError> {
     let files = edge.tls_cert_file.clone().zip(edge.tls_key_file.clone());
@@ -477,29 +282,4 @@ impl StopSignals {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_message_that_clients_may_publish_is_beyond_what_other_nodes_take() {
-        let mut settings = Settings::development();
-        settings.engine.max_payload_bytes = 100 << 20;
-        settings.limits.max_attachments = 1000;
-        settings.limits.max_room_name_bytes = 65_536;
-        settings.limits.max_rooms_per_publish = 100_000;
-        let wide = message_limits(&settings);
-        assert!(wide.max_message_bytes >= 400 << 20 && wide.max_json_bytes >= 800 << 20);
-        assert_eq!((wide.max_attachments, wide.max_room_bytes, wide.max_rooms), (1000, 65_536, 100_001));
-        assert_eq!(wide.max_depth, 128);
-        // Other publishers are not bound by this node's clients.
-        settings.limits.max_attachments = 0;
-        settings.limits.max_room_name_bytes = 1;
-        let narrow = message_limits(&settings);
-        let defaults = wire::Limits::default();
-        assert_eq!(narrow.max_attachments, defaults.max_attachments);
-        assert_eq!(narrow.max_room_bytes, defaults.max_room_bytes);
-    }
 }
