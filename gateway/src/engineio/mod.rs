@@ -2,6 +2,7 @@
 //! Socket.IO: what messages mean is the [`Application`]'s affair.
 
 mod answers;
+mod application;
 mod body;
 mod cors;
 mod credentials;
@@ -21,6 +22,7 @@ mod session;
 mod upgrade;
 mod wheel;
 
+pub use application::{Application, BadState, Elsewhere};
 pub use cors::Cors;
 pub use credentials::{Handshake, TokenSources};
 pub use id::{ID_CHARS, Id, IdKey, IdText, MAX_SHARDS, NodeId};
@@ -30,5 +32,5 @@ pub use origins::{AllowedOrigins, OriginPattern, Port};
 pub use peer::{Gate, PeerDecodeError, PeerDelivery, Peers, PublishOrder, Source};
 pub use request::EngineMessage;
 pub use respond::{Dropped, HttpContext};
-pub use server::{Application, BadState, Elsewhere, Server};
+pub use server::Server;
 pub use session::{CloseReason, SessionId};
