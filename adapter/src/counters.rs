@@ -52,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) revocations_received: Figure,
     pub(crate) revocations_not_kept: Figure,
     pub(crate) revocations_dropped: Figure,
+    pub(crate) topology_changes: Figure,
+    pub(crate) resubscribe_durations: DurationFigures,
     pub(crate) publish_durations: DurationFigures,
     pub(crate) request_durations: DurationFigures,
 }
@@ -84,6 +86,8 @@ impl Counters {
             revocations_received_total: self.revocations_received.get(),
             revocations_not_kept_total: self.revocations_not_kept.get(),
             revocations_dropped_total: self.revocations_dropped.get(),
+            topology_changes_total: self.topology_changes.get(),
+            resubscribe_durations: self.resubscribe_durations.read(),
             publish_durations: self.publish_durations.read(),
             request_durations: self.request_durations.read(),
             ..EngineMetrics::default()

@@ -212,6 +212,10 @@ pub struct EngineMetrics {
     pub revocations_not_kept_total: u64,
     /// Revocations that were kept and made room for others before their end.
     pub revocations_dropped_total: u64,
+    /// Times that the link that receives was made to another server than before.
+    pub topology_changes_total: u64,
+    /// How long it took from each new link, but for the first, until all was subscribed that was wanted then.
+    pub resubscribe_durations: Durations,
     /// How long the server took to answer batches of what was published.
     pub publish_durations: Durations,
     /// How long requests of this node took that have answers: until every node had answered, or the time was up.

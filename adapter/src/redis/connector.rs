@@ -1,6 +1,10 @@
 //! Makes one link again and again, for ever: owns when the next attempt is due, and what the log says about it.
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
@@ -18,6 +22,8 @@ pub(super) struct Connector {
     resolver: Arc<Resolver>,
     /// Where the last link led to.
     endpoint: Option<Endpoint>,
+    /// The last link led to another server than the one before.
+    elsewhere: bool,
     timeouts: Timeouts,
     shutdown: watch::Receiver<bool>,
     log: LinkLog,
@@ -39,6 +45,7 @@ impl Connector {
             driver,
             resolver,
             endpoint: None,
+            elsewhere: false,
             timeouts,
             shutdown,
             log,
@@ -69,6 +76,8 @@ impl Connector {
             match connected {
                 Ok((endpoint, link)) => {
                     self.log.up(&endpoint.address);
+                    self.elsewhere =
+                        self.endpoint.as_ref().is_some_and(|before| before.address != endpoint.address);
                     self.endpoint = Some(endpoint);
                     self.up_since = Some(Instant::now());
                     return Some(link);
@@ -85,6 +94,16 @@ impl Connector {
         if let Some(since) = self.up_since.take() {
             self.backoff.link_lasted(since.elapsed());
         }
+    }
+
+    /// How long the link has been up; 0 where there is none.
+    pub(super) fn up_for(&self) -> Duration {
+        self.up_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Does the link lead to another server than the one before?
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// How to see whether the link is of use.

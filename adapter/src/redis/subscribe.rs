@@ -71,6 +71,9 @@ impl Subscriber {
             if std::mem::replace(&mut was_up, true) {
                 self.counters.reconnects.increment();
             }
+            if self.connector.is_elsewhere() {
+                self.counters.topology_changes.increment();
+            }
             let Ended::Lost(reason) = self.serve(link).await else { return };
             self.connector.lost(&reason);
             self.sink.deliver(Event::LinkLost { reason });
@@ -158,6 +161,7 @@ impl Subscriber {
                     self.sink.deliver(Event::Subscribed { subscriber, namespace, room });
                 }
                 Some(Action::Gap { duration_ms }) => {
+                    self.counters.resubscribe_durations.observe(self.connector.up_for());
                     self.counters.gaps.increment();
                     self.connector.recovered(duration_ms);
                     self.sink.deliver(Event::Gap { duration_ms });

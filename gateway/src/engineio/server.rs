@@ -255,7 +255,15 @@ impl<A: Application> Server<A> {
         match state.heartbeat.poll(now_ms, &timing) {
             HeartbeatAction::None => {}
             HeartbeatAction::SendPing => self.io.send_ping(session),
-            HeartbeatAction::Expired => return self.io.doom(session, CloseReason::PingTimeout),
+            HeartbeatAction::Expired => {
+                let transport = state.transport();
+                let counters = &self.io.spec.counters;
+                match transport {
+                    Transport::Polling => counters.ping_timeouts_polling.add(1),
+                    Transport::WebSocket => counters.ping_timeouts_websocket.add(1),
+                }
+                return self.io.doom(session, CloseReason::PingTimeout);
+            }
         }
         self.on_probe_timer(session, now_ms);
         let Some(state) = self.io.session_mut(session) else { return };

@@ -28,6 +28,18 @@ pub(super) fn families(node: &Node) -> Vec<MetricFamily> {
             "How long requests of this node took to be answered by all others, or until the time was up.",
             &metrics.request_durations,
         ),
+        measured(
+            "broadgate_redis_resubscribe_duration_seconds",
+            "How long it took after the link came back until the node had all of its subscriptions again.",
+            &metrics.resubscribe_durations,
+        ),
+        single(
+            counter(
+                "broadgate_redis_topology_changes_total",
+                "Times the link that receives was made to another Redis server than before: the master is elsewhere.",
+            ),
+            metrics.topology_changes_total,
+        ),
         seconds(
             "broadgate_delivery_probe_age_seconds",
             "Age of the newest message that is known to have come back to the node through Redis; it sends one every 2 s.",

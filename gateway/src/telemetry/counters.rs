@@ -128,6 +128,10 @@ shard_counters! {
         closed_keys_unavailable "keys_unavailable",
         closed_shutdown "server_shutdown",
     }
+    Counter "broadgate_ping_timeouts_total" "Sessions whose client did not answer a ping in time, by transport." "transport" {
+        ping_timeouts_polling "polling",
+        ping_timeouts_websocket "websocket",
+    }
     Counter "broadgate_handshake_rejected_total" "Requests refused before they reached a session, by reason." "reason" {
         rejected_transport_unknown "transport_unknown",
         rejected_session_unknown "session_unknown",

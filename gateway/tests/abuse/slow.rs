@@ -98,5 +98,7 @@ fn a_frame_that_comes_byte_by_byte() {
     let client = Client::connect(&server);
     drip(client.socket.stream, &frame(OpCode::Text, true, &[b'4'; 5000]));
     assert_closed(&server, "ping_timeout", 1);
+    assert_eq!(metric(&server, "broadgate_ping_timeouts_total{transport=\"websocket\"}"), 1);
+    assert_eq!(metric(&server, "broadgate_ping_timeouts_total{transport=\"polling\"}"), 0);
     eventually("nothing is kept", || metric(&server, "broadgate_inbound_buffer_bytes") == 0);
 }

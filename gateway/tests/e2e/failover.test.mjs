@@ -64,6 +64,8 @@ async function survives(t, { gateways, members, disconnects }, kill) {
   for (const gateway of gateways) {
     await until("the gap is counted", async () => (await gateway.metric("broadgate_adapter_gaps_total")) > 0, FAILOVER_MS);
     assert.ok(await gateway.isReady(), "no node is taken away");
+    assert.ok((await gateway.metric("broadgate_redis_topology_changes_total")) > 0, "another server");
+    assert.ok((await gateway.metric("broadgate_redis_resubscribe_duration_seconds_count")) > 0);
   }
   await cross("after");
   assert.deepEqual(disconnects, []);
