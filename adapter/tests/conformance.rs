@@ -147,7 +147,11 @@ async fn an_answer_may_be_large(cluster: Cluster) {
 fn redis_config(driver: RedisDriver, server: &RedisServer, uid: &str, node_prefix: &str) -> RedisConfig {
     RedisConfig {
         driver,
-        unsubscribe_delay: Duration::from_secs(1),
+        unsubscribe_delay: Duration::from_secs(4),
+        // Longer than a busy machine's pauses.
+        publish_timeout: Duration::from_secs(20),
+        ping_timeout: Duration::from_secs(20),
+        count_timeout: Duration::from_secs(20),
         answer_timeout: Duration::from_secs(15),
         ..RedisConfig::new(server.url(), uid, node_prefix)
     }

@@ -81,7 +81,13 @@ impl Cluster {
 }
 
 async fn start(config: &RedisConfig) -> Node {
-    let config = RedisConfig { limits: limits(), hello_interval: HELLO_INTERVAL, ..config.clone() };
+    let config = RedisConfig {
+        limits: limits(),
+        hello_interval: HELLO_INTERVAL,
+        // Longer than a busy machine's pauses.
+        publish_timeout: Duration::from_secs(20),
+        ..config.clone()
+    };
     let recorder = Arc::new(Recorder::default());
     let engine = RedisEngine::start(config, Arc::clone(&recorder) as _).expect("the configuration is usable");
     eventually("the links of a node", || {

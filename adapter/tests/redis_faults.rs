@@ -16,7 +16,7 @@ use broadgate_adapter::{
 };
 use futures_util::FutureExt;
 use support::{
-    DEADLINE, Recorder, event, eventually, join, log::Log, numbered, on_every_driver,
+    DEADLINE, Recorder, event, eventually, eventually_async, join, log::Log, numbered, on_every_driver,
     redis_server::RedisServer,
 };
 
@@ -236,8 +236,12 @@ async fn links_that_are_cut_come_back(driver: RedisDriver) {
     }
     // The publish links, too.
     let failed = load.failed.load(Ordering::Relaxed);
-    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-    eventually("the loss", || load.failed.load(Ordering::Relaxed) > failed).await;
+    // Again where nothing was on its way just then.
+    eventually_async("the loss", async || {
+        let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        load.failed.load(Ordering::Relaxed) > failed
+    })
+    .await;
     load.stop().await;
     assert_working(&a, &b).await;
     assert_each_once_in_order(&b.recorder);

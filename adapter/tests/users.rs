@@ -108,6 +108,9 @@ fn config(driver: RedisDriver, server: &RedisServer, uid: &str) -> RedisConfig {
         driver,
         hello_interval: Duration::from_millis(200),
         ping_interval: Duration::from_millis(100),
+        // Longer than a busy machine's pauses.
+        publish_timeout: Duration::from_secs(20),
+        ping_timeout: Duration::from_secs(20),
         connect_timeout: Duration::from_secs(1),
         ..RedisConfig::new(server.url(), uid, uid)
     }

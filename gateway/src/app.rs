@@ -29,7 +29,7 @@ use crate::{
     net::{CertificateError, CertificateFiles, ListenerTls},
     node::{Learnt, Node, ShardSink},
     ops,
-    public_listener::{LISTEN_BACKLOG, bind, open_when_linked},
+    public_listener::{bind, listen, open_when_linked},
     runtime::{Places, ShardThread, accept, inboxes},
     telemetry::{Exporter, LogFilter, ShardCounters, start_traces},
 };
@@ -63,8 +63,7 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
     let mut stop = StopSignals::listen().context("cannot listen for signals")?;
     let tls = listener_tls(&settings.server.edge).context("the public listener")?;
     let public = bind(settings.server.listen).context("the public listener (server.listen)")?;
-    let ops = bind(settings.ops.listen).and_then(|ops| Ok(ops.listen(LISTEN_BACKLOG)?));
-    let ops = ops.context("the ops listener (ops.listen)")?;
+    let ops = bind(settings.ops.listen).and_then(listen).context("the ops listener (ops.listen)")?;
     let addresses = (public.local_addr()?, ops.local_addr()?);
 
     let node_id = NodeId::random().map_err(io::Error::other).context("no random source")?;
@@ -100,6 +99,8 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
     let public = tokio::select! {
         public = open_when_linked(public, &node) => public.context("the public listener (server.listen)")?,
         () = stop.received() => {
+            // The other nodes may know it already.
+            let _late = tokio::time::timeout(ENGINE_SHUTDOWN_TIMEOUT, node.engine.shutdown()).await;
             tracing::info!("stopped before clients were let in");
             return Ok(());
         }

@@ -19,12 +19,22 @@ const FIRST_LINK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A link takes a few milliseconds on one machine.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// An address that nobody else may listen on, and that refuses connections so far.
+/// An address that nobody else gets, and that refuses connections so far.
 pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a node that was here before may not be over yet.
     socket.set_reuseaddr(true)?;
     socket.bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    // Until it listens, another socket that reuses addresses could take the same one.
+    socket.set_reuseaddr(false)?;
     Ok(socket)
+}
+
+/// Lets clients connect.
+pub(crate) fn listen(socket: TcpSocket) -> anyhow::Result<TcpListener> {
+    let address = socket.local_addr()?;
+    socket.set_reuseaddr(true)?;
+    socket.listen(LISTEN_BACKLOG).with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Opens the socket when the other nodes know this one, or after [`FIRST_LINK_TIMEOUT`]. Until then connections are refused,
@@ -42,8 +52,26 @@ pub(crate) async fn open_when_linked(socket: TcpSocket, node: &Node) -> anyhow::
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let address = socket.local_addr()?;
-    let listener = socket.listen(LISTEN_BACKLOG).with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listen(socket)?;
     node.is_open.store(true, Ordering::Relaxed);
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_taken_from_the_start_and_lets_nobody_in_before_it_listens() {
+        let first = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(bind(address).is_err(), "another node");
+        assert!(TcpStream::connect(address).await.is_err(), "a client");
+        let listener = listen(first).unwrap();
+        assert!(bind(address).is_err(), "another node");
+        TcpStream::connect(address).await.unwrap();
+        drop(listener);
+    }
 }

@@ -144,7 +144,7 @@ async fn attempt(
     timeouts: Timeouts,
     on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
 ) -> Result<(Endpoint, Link), LinkError> {
-    let endpoint = resolver.resolve().await?;
+    let endpoint = resolver.find().await?;
     if !resolver.changes() {
         let link = driver.connect(&endpoint, timeouts, on_message).await?;
         return Ok((endpoint, link));
@@ -156,7 +156,11 @@ async fn attempt(
         Ok(link)
     };
     match connected.await {
-        Ok(link) => Ok((endpoint, link)),
+        Ok(link) => {
+            // Not before it has proven to be the master: a stale answer would cut the other link off the true one.
+            resolver.tell(&endpoint);
+            Ok((endpoint, link))
+        }
         Err(error) => {
             resolver.distrust();
             let error: LinkError = error;

@@ -22,7 +22,7 @@ impl ClusterNodes {
                 let mut arguments = words(&["--cluster-enabled", "yes", "--cluster-port", &bus_port]);
                 arguments.extend(words(&[
                     "--cluster-node-timeout",
-                    "1500",
+                    "5000",
                     "--repl-diskless-sync-delay",
                     "0",
                     "--repl-ping-replica-period",

@@ -99,6 +99,8 @@ pub fn config(driver: RedisDriver, url: impl Into<String>, uid: &str) -> RedisCo
         ping_timeout: Duration::from_secs(5),
         publish_timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
+        count_timeout: Duration::from_secs(20),
+        answer_timeout: Duration::from_secs(15),
         ..RedisConfig::new(url, uid, uid)
     }
 }

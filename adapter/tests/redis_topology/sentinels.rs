@@ -26,7 +26,7 @@ impl Sentinels {
         let servers = [master, replica];
         eventually_async("the replica follows", async || is_following(&servers[1]).await).await;
         let monitor = format!(
-            "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} 1000\n\
+            "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} 5000\n\
              sentinel failover-timeout {MASTER} 5000\n",
             servers[0].place().port
         );

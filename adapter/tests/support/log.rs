@@ -1,6 +1,9 @@
 //! What the engine logs.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, LazyLock},
+};
 
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
@@ -12,6 +15,10 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Begins to take in what this thread logs, until the guard is dropped.
     pub fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        // With one dispatcher alone, what the first thread to reach a line wants of it is taken for what all want.
+        static SECOND: LazyLock<tracing::Dispatch> =
+            LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
         (log, tracing::subscriber::set_default(subscriber))

@@ -129,7 +129,11 @@ impl RedisServer {
             info = info.set_redis_settings(settings);
         }
         let client = redis::Client::open(info).expect("the URL is valid");
-        client.get_multiplexed_async_connection().await.expect("the server takes connections")
+        let patient = patience(Duration::from_secs(20));
+        client
+            .get_multiplexed_async_connection_with_config(&patient)
+            .await
+            .expect("the server takes connections")
     }
 
     /// A connection that subscribes.
@@ -148,7 +152,8 @@ impl RedisServer {
     /// The same, for a server that may cut its connections now, as one does whose role changes.
     pub async fn try_command<T: redis::FromRedisValue>(&self, words: &[&str]) -> Option<T> {
         let client = redis::Client::open(self.url()).expect("the URL is valid");
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        let patient = patience(Duration::from_secs(5));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await.ok()?;
         redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await.ok()
     }
 
@@ -222,6 +227,11 @@ impl Drop for RedisServer {
 /// Arguments of a command line.
 pub fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// The library's own limits are half a second for an answer and one for a connection: less than a busy machine's pauses.
+fn patience(limit: Duration) -> redis::AsyncConnectionConfig {
+    redis::AsyncConnectionConfig::new().set_connection_timeout(Some(limit)).set_response_timeout(Some(limit))
 }
 
 fn spawn(arguments: &[String]) -> Child {

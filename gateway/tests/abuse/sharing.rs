@@ -50,7 +50,7 @@ fn a_client_that_never_stops_sending() {
 /// Answers that nobody reads end their connection, and others get its place.
 #[test]
 fn clients_that_ask_and_never_read() {
-    let server = node("[limits]\nmax_http_connections = 3\nhttp_header_timeout_ms = 2000\n");
+    let server = node("[limits]\nmax_http_connections = 3\nhttp_header_timeout_ms = 5000\n");
     let address = server.address;
     let asked: Vec<_> = (0..3)
         .map(|_| {

@@ -66,7 +66,7 @@ fn a_member_that_never_reads() {
 
 #[test]
 fn a_head_that_comes_byte_by_byte() {
-    let server = node("[limits]\nhttp_header_timeout_ms = 500\n");
+    let server = node("[limits]\nhttp_header_timeout_ms = 2000\n");
     let mut neighbours = Neighbours::connect(&server);
     let request = head("GET", &format!("{}&{}", super::POLLING, "x".repeat(5000)), &[], None);
     drip(Connection::open(server.address).stream.into_inner(), &request);

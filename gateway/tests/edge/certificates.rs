@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -37,13 +37,20 @@ impl Files {
     }
 
     fn write(&self, (certificate, key): &(String, String)) {
-        fs::write(&self.certificate, certificate).unwrap();
-        fs::write(&self.key, key).unwrap();
+        replace(&self.certificate, certificate);
+        replace(&self.key, key);
     }
 
     fn keys(&self) -> String {
         format!("[server]\ntls_cert_file = {:?}\ntls_key_file = {:?}\n", self.certificate, self.key)
     }
+}
+
+/// At once: the node must not read half of it.
+fn replace(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, text).unwrap();
+    fs::rename(&beside, path).unwrap();
 }
 
 /// A node that speaks TLS.
@@ -62,7 +69,7 @@ fn a_new_certificate_is_used_for_new_connections_and_the_old_ones_stay() {
 
     // No good: the old one stays.
     let new = authority.issue(2041);
-    fs::write(&files.key, &new.1).unwrap();
+    replace(&files.key, &new.1);
     let failed = "broadgate_tls_reloads_total{result=\"failed\"}";
     eventually(failed, || metric(&server, failed) == 1);
     assert_eq!(
@@ -71,7 +78,7 @@ fn a_new_certificate_is_used_for_new_connections_and_the_old_ones_stay() {
     );
     assert_eq!(metric(&server, EXPIRY), END_OF_2040);
 
-    fs::write(&files.certificate, &new.0).unwrap();
+    replace(&files.certificate, &new.0);
     let ok = "broadgate_tls_reloads_total{result=\"ok\"}";
     eventually(ok, || metric(&server, ok) == 1);
     assert_eq!(metric(&server, EXPIRY), END_OF_2041);

@@ -59,7 +59,7 @@ fn a_poll_is_held_until_there_is_something_to_send() {
     on_each_layout(|server| {
         let session = Polling::open(server.address);
         let mut poll = session.begin_get();
-        assert!(poll.is_silent_for(Duration::from_millis(500)));
+        assert!(poll.is_silent_for(Duration::from_millis(1000)));
         session.push("4now");
         let response = poll.receive().unwrap();
         assert_eq!(packets(&response), ["4now"]);
@@ -89,7 +89,7 @@ fn a_second_poll_ends_the_session() {
     on_each_layout(|server| {
         let session = Polling::open(server.address);
         let mut first = session.begin_get();
-        assert!(first.is_silent_for(Duration::from_millis(500)));
+        assert!(first.is_silent_for(Duration::from_millis(1000)));
         let second = session.get();
         assert_eq!((second.status, second.text()), (400, ""));
         assert_eq!(packets(&first.receive().unwrap()), ["1"]);
@@ -102,7 +102,7 @@ fn a_poll_whose_client_goes_away_ends_the_session() {
     on_each_layout(|server| {
         let session = Polling::open(server.address);
         let mut poll = session.begin_get();
-        assert!(poll.is_silent_for(Duration::from_millis(500)));
+        assert!(poll.is_silent_for(Duration::from_millis(1000)));
         drop(poll);
         // A PUT changes nothing about a session.
         eventually("the session is gone", || session.request("PUT", &[], b"").status == UNKNOWN_SESSION.0);
@@ -162,7 +162,7 @@ fn a_second_post_ends_the_session_and_the_first_gets_no_answer() {
         let mut first = Connection::open(server.address);
         first.write(&head("POST", &session.target(), &[], Some(10)));
         first.write(b"4half");
-        assert!(first.is_silent_for(Duration::from_millis(500)));
+        assert!(first.is_silent_for(Duration::from_millis(1000)));
         let second = session.post("4x");
         assert_eq!((second.status, second.text()), (400, ""));
         assert!(first.is_ended());
@@ -177,7 +177,7 @@ fn a_post_whose_client_goes_away_ends_the_session() {
         let mut post = Connection::open(server.address);
         post.write(&head("POST", &session.target(), &[], Some(10)));
         post.write(b"4half");
-        assert!(post.is_silent_for(Duration::from_millis(500)));
+        assert!(post.is_silent_for(Duration::from_millis(1000)));
         drop(post);
         eventually("the session is gone", || session.request("PUT", &[], b"").status == UNKNOWN_SESSION.0);
         session.assert_gone();
@@ -233,7 +233,7 @@ fn packets_before_the_bad_one_are_processed_and_those_after_it_are_not() {
     on_each_layout(|server| {
         let session = Polling::open(server.address);
         let mut poll = session.begin_get();
-        assert!(poll.is_silent_for(Duration::from_millis(500)));
+        assert!(poll.is_silent_for(Duration::from_millis(1000)));
         session.push(&join(&["4first", "4second", "abc", "4third"]));
         assert_eq!(packets(&poll.receive().unwrap()), ["4first", "4second", "1"]);
         session.assert_gone();
@@ -245,7 +245,7 @@ fn a_close_packet_releases_the_poll_and_ends_the_session() {
     on_each_layout(|server| {
         let session = Polling::open(server.address);
         let mut poll = session.begin_get();
-        assert!(poll.is_silent_for(Duration::from_millis(500)));
+        assert!(poll.is_silent_for(Duration::from_millis(1000)));
         session.push("1");
         assert_eq!(packets(&poll.receive().unwrap()), ["6"]);
         session.assert_gone();

@@ -42,7 +42,7 @@ fn a_waiting_poll_is_released_with_a_noop() {
     on_each_layout(|server| {
         let session = Polling::open(server.address);
         let mut poll = session.begin_get();
-        assert!(poll.is_silent_for(Duration::from_millis(100)));
+        assert!(poll.is_silent_for(Duration::from_millis(1000)));
         let mut socket = session.websocket();
         socket.write(&[frame(Text, true, b"2probe"), frame(Text, true, b"5")].concat());
         assert_eq!(socket.receive_text(), "3probe");

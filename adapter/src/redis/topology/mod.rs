@@ -99,17 +99,27 @@ impl Resolver {
 
     /// Finds the server and tells it to whoever watches.
     pub(super) async fn resolve(&self) -> Result<Endpoint, LinkError> {
-        let endpoint = match &self.topology {
-            Topology::Standalone(endpoint) => endpoint.clone(),
-            Topology::Sentinel(sentinels) => sentinels.find_master().await?,
-            Topology::Cluster(cluster) => cluster.find_master().await?,
-        };
+        let endpoint = self.find().await?;
+        self.tell(&endpoint);
+        Ok(endpoint)
+    }
+
+    /// Where the server is, by what one of those says that know.
+    pub(super) async fn find(&self) -> Result<Endpoint, LinkError> {
+        match &self.topology {
+            Topology::Standalone(endpoint) => Ok(endpoint.clone()),
+            Topology::Sentinel(sentinels) => sentinels.find_master().await,
+            Topology::Cluster(cluster) => cluster.find_master().await,
+        }
+    }
+
+    /// Both links are to be at this server.
+    pub(super) fn tell(&self, endpoint: &Endpoint) {
         self.current.send_if_modified(|current| {
-            let is_new = current.as_ref() != Some(&endpoint);
+            let is_new = current.as_ref() != Some(endpoint);
             *current = Some(endpoint.clone());
             is_new
         });
-        Ok(endpoint)
     }
 
     /// The server that was found is none: whoever said so is not asked first again.
