@@ -72,7 +72,7 @@ for (const { mode, options, settled } of TRANSPORT_MODES) {
       const gateway = await startGuarded(t, { auth: "expiry_grace_ms = 300", more: rule("*", "nobody", "anyone") });
       const given = [];
       const auth = (give) => {
-        given.push(tokenOf({ sub: "ada", rooms: ["room"] }, given.length === 0 ? 5 : 3600));
+        given.push(tokenOf({ sub: "ada", rooms: ["room"] }, given.length === 0 ? 9 : 3600));
         give({ token: given.at(-1) });
       };
       const socket = await connect(t, gateway, { ...options, auth });
@@ -90,7 +90,7 @@ for (const { mode, options, settled } of TRANSPORT_MODES) {
     test("a fresh token by emit keeps the socket where it is", async (t) => {
       const more = rule("room-*", "token", "nobody");
       const gateway = await startGuarded(t, { auth: "expiry_grace_ms = 20000", more });
-      const auth = { token: tokenOf({ sub: "ada", join: "room-1" }, 5) };
+      const auth = { token: tokenOf({ sub: "ada", join: "room-1" }, 9) };
       const socket = await connect(t, gateway, { ...options, auth });
       const { id } = socket;
       await askOk(socket, "join", "room-1");
@@ -109,7 +109,7 @@ for (const { mode, options, settled } of TRANSPORT_MODES) {
 
 test("where a namespace is left after expiry, its client stays away", async (t) => {
   const gateway = await startGuarded(t, { auth: 'on_expiry = "disconnect"\nexpiry_grace_ms = 0' });
-  const socket = await connect(t, gateway, { auth: { token: tokenOf({ sub: "ada" }, 4) } });
+  const socket = await connect(t, gateway, { auth: { token: tokenOf({ sub: "ada" }, 9) } });
   const [reason] = await nextEvent(socket, "disconnect");
   assert.equal(reason, "io server disconnect");
   assert.equal(socket.active, false);

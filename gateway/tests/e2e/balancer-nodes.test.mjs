@@ -69,6 +69,7 @@ describe("an upgrade that lands on another node", () => {
     await ask(polling, "no such event", "forwarded marker");
     await until("the polling client's event crosses Redis", () => commands().includes("forwarded marker"));
     assert.ok((await forwarded(nodes)) > before, "and is counted");
+    const { id } = polling.io.engine;
     polling.disconnect();
 
     const moved = await connect(t, balancer, { transports: ["polling", "websocket"] });
@@ -78,6 +79,8 @@ describe("an upgrade that lands on another node", () => {
       const open = await Promise.all(nodes.map((node) => connections(node, "polling")));
       return open.every((count) => count === 0);
     });
+    // Its answer comes behind those of the requests that ended the session.
+    assert.equal((await http("POST", `${third.url}/socket.io/?EIO=4&transport=polling&sid=${id}`, { body: "3" })).status, 400);
     const afterMove = await forwarded(nodes);
     for (const index of numbers(20)) await ask(moved, "no such event", `moved marker ${index}`);
     await first.publish({ room: moved.id, event: "said" });
@@ -177,6 +180,7 @@ test("a node is killed: its clients reconnect through any other and go on", asyn
 test("a node that starts lets nobody in before it can ask the other nodes", { timeout: 60_000 }, async (t) => {
   const { redis, nodes } = await startNodes(t);
   const session = await openPolling(nodes[0]);
+  await session.connect();
   const heartbeat = `/socket.io/?EIO=4&transport=polling&sid=${session.handshake.sid}`;
   for (const _ of numbers(5)) {
     await nodes[1].kill();

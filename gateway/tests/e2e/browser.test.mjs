@@ -19,6 +19,7 @@ const SENT = '[data-testid=message][data-direction="sent"]';
 
 async function openDemo(t, browser, gateway, options) {
   const page = await newPage(t, browser, options);
+  page.tolerated = [POLL_BEHIND_GOODBYE];
   await page.goto(gateway.url);
   await isConnected(page);
   return page;

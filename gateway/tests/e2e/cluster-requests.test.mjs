@@ -224,7 +224,7 @@ test("a client that does not answer costs the caller's own timeout, and is forgo
   const [silent, loud] = [await member(t, first, "room"), await member(t, first, "room")];
   const late = new Promise((resolve) => silent.on("ask", (ack) => resolve(ack)));
   loud.on("ask", (ack) => ack("here"));
-  await assert.rejects(io.to("room").timeout(5000).emitWithAck("ask"), (error) => {
+  await assert.rejects(io.to("room").timeout(10_000).emitWithAck("ask"), (error) => {
     assert.deepEqual(error.responses, ["here"]);
     return true;
   });

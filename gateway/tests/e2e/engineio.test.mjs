@@ -371,7 +371,7 @@ test("upgrade (1.8)", async (t) => {
   });
 
   await t.test("an upgrade that is never finished leaves the session polling", async () => {
-    const impatient = await startGateway(t, { config: `[engine]\nupgrade_timeout_ms = 2000\n${OPEN_ROOMS()}` });
+    const impatient = await startGateway(t, { config: `[engine]\nupgrade_timeout_ms = 6000\n${OPEN_ROOMS()}` });
     const { session, socket } = await started(impatient);
     socket.send("2probe");
     await socket.take("3probe", (frame) => frame === "3probe");
@@ -382,7 +382,7 @@ test("upgrade (1.8)", async (t) => {
 
 test("heartbeat (1.9)", async (t) => {
   const gateway = await startGateway(t, {
-    config: `[engine]\nping_interval_ms = 200\nping_timeout_ms = 3000\n${OPEN_ROOMS()}`,
+    config: `[engine]\nping_interval_ms = 200\nping_timeout_ms = 6000\n${OPEN_ROOMS()}`,
   });
 
   await t.test("a WebSocket client that answers stays, one that does not is closed", async () => {

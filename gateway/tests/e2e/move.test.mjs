@@ -230,6 +230,8 @@ test("sessions may move away from a node that drains, but none moves there", asy
   const stays = await startMover(t, c, ["room"]);
   await a.drain();
   await until("no session begins any more", async () => (await http("GET", `${a.url}/socket.io/?EIO=4&transport=polling`)).status === 503);
+  const refused = await refusedUpgrade(t, a, stays.session.webSocketPath);
+  assert.equal(refused.status, 503);
   // Few of them can have been closed yet.
   const moved = [];
   for (const mover of movers) {
@@ -237,8 +239,6 @@ test("sessions may move away from a node that drains, but none moves there", asy
   }
   assert.ok(moved.length > 0);
   await until("they have moved", async () => (await c.metric("broadgate_sessions_moved_total", { direction: "in" })) > 0);
-  const refused = await refusedUpgrade(t, a, stays.session.webSocketPath);
-  assert.equal(refused.status, 503);
   a.signal("SIGTERM");
   await a.ended();
   await c.publish({ rooms: ["room"], event: "still here", args: [1] });
@@ -350,6 +350,7 @@ test("acks that a client owes its old node arrive from the new one", async (t) =
   const { redis, a, c } = await startPair(t);
   const { io } = await startNodeServer(t, redis);
   const mover = await startMover(t, a, ["room"]);
+  await until("the server counts them", async () => (await countNodes(redis)) === 3);
   const answers = io.timeout(DEADLINE_MS).to("room").emitWithAck("question");
   await until("the question", () => mover.received.some((packet) => /^42\d+\["question"/.test(packet)));
   const [, ack] = /^42(\d+)/.exec(mover.received.find((packet) => packet.includes("question")));

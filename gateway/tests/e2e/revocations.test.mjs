@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { Manager } from "socket.io-client";
 
-import { TRANSPORT_MODES, ask, askRefused, connect, open } from "./support/clients.mjs";
+import { TRANSPORT_MODES, ask, askRefused, connect, open, settle } from "./support/clients.mjs";
 import { atEnd, nextEvent, until } from "./support/conditions.mjs";
 import { startGateway } from "./support/gateway.mjs";
 import { startMover } from "./support/mover.mjs";
@@ -79,7 +79,7 @@ test("without Redis nothing is revoked, and it is said", async (t) => {
   assert.equal((await list(gateway)).total, 0);
 });
 
-for (const { mode, options } of TRANSPORT_MODES) {
+for (const { mode, options, settled } of TRANSPORT_MODES) {
   test(`whoever has a token that is revoked is disconnected on every node and stays away (${mode})`, async (t) => {
     const redis = await startRedis(t);
     const [first, second] = await Promise.all([startGuarded(t, { redis }), startGuarded(t, { redis })]);
@@ -91,6 +91,7 @@ for (const { mode, options } of TRANSPORT_MODES) {
       }
     }
     const bob = await connect(t, second, { ...options, auth: { token: tokenOf({ sub: "bob" }) } });
+    for (const client of [...clients, bob]) await settle(client, settled);
     const gone = (client) => nextEvent(client, "disconnect");
 
     // One token, of which there is a client on each node.

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { TRANSPORT_MODES, askOk, connect, member, receive } from "./support/clients.mjs";
+import { TRANSPORT_MODES, askOk, connect, member, receive, settle } from "./support/clients.mjs";
 import { nextEvent } from "./support/conditions.mjs";
 import { startGateway } from "./support/gateway.mjs";
 import { openPolling } from "./support/raw.mjs";
@@ -11,6 +11,7 @@ import { openPolling } from "./support/raw.mjs";
 test("SIGTERM closes transports, never sockets, and the clients reconnect by themselves", async (t) => {
   const gateway = await startGateway(t);
   const sockets = await Promise.all(TRANSPORT_MODES.map(({ options }) => member(t, gateway, "room", options)));
+  await Promise.all(sockets.map((socket, index) => settle(socket, TRANSPORT_MODES[index].settled)));
   const reasons = sockets.map((socket) => nextEvent(socket, "disconnect"));
   await gateway.stop();
   for (const [index, reason] of reasons.entries()) {
@@ -32,10 +33,7 @@ test("a poll that is held is answered with a close", async (t) => {
   const gateway = await startGateway(t);
   const session = await openPolling(gateway);
   await session.connect();
-  const poll = session.poll();
-  // Sent later and answered: so the poll, sent before, has reached the node.
-  await session.push("3");
-  await session.push("3");
+  const { poll } = await session.beginPoll();
   await gateway.stop();
   assert.deepEqual(await poll, ["1"]);
 });

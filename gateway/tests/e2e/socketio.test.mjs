@@ -56,7 +56,7 @@ test("connecting to namespaces (2.2)", async (t) => {
 });
 
 test("a connection that joins nothing is closed, refused namespaces or not (2.2)", async (t) => {
-  const gateway = await startGateway(t, { config: `[engine]\nconnect_timeout_ms = 3000\n${CONFIG}` });
+  const gateway = await startGateway(t, { config: `[engine]\nconnect_timeout_ms = 6000\n${CONFIG}` });
   const idle = await openSession(t, gateway);
   const refused = await openSession(t, gateway);
   refused.send("40/nope,");

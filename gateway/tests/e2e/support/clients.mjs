@@ -36,6 +36,15 @@ export async function connect(t, server, options) {
   return socket;
 }
 
+/**
+ * Waits until the client is where its transport leads, on both sides: one whose server closes its session in the middle of an
+ * upgrade does not hear of it before its ping is overdue.
+ */
+export async function settle(socket, transport) {
+  await until(`transport ${transport}`, () => socket.io.engine.transport.name === transport);
+  await ask(socket, "leave", "nowhere");
+}
+
 /** A connected client that is a member of the rooms. */
 export async function member(t, server, rooms, options) {
   const socket = await connect(t, server, options);

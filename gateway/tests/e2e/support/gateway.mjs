@@ -12,8 +12,11 @@ import { Process, freePort, run } from "./processes.mjs";
 export const OPEN_ROOMS = (namespace = "/") =>
   `[[rooms]]\nnamespace = "${namespace}"\nmatch = "*"\njoin = "anyone"\npublish = "anyone"\n`;
 
-/** What nodes of tests have: an ops API that needs no key, and an end at once. */
+/** What nodes of tests have: an ops API that needs no key, an end at once, and more patience than a busy machine's pauses. */
 const ENVIRONMENT = {
+  BROADGATE__ADAPTER__REDIS__ANSWER_TIMEOUT_MS: "15000",
+  BROADGATE__ADAPTER__REDIS__PUBLISH_TIMEOUT_MS: "15000",
+  BROADGATE__ADAPTER__REDIS__SUBSCRIBE_TIMEOUT_MS: "15000",
   BROADGATE__OPS__ANONYMOUS: "publish,read,control",
   BROADGATE__SERVER__DRAIN_DELAY_MS: "0",
   BROADGATE__SERVER__DRAIN_WINDOW_MS: "0",

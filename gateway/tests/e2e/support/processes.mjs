@@ -61,13 +61,18 @@ export class Process {
 
   /** Waits for `condition`, but not for a process that has ended. */
   async until(what, condition) {
+    let holds = false;
     await until(`${this.name}: ${what}`, async () => {
-      if (this.exit) return true;
-      return condition();
+      // In this order: what it said before its end counts.
+      const { exit } = this;
+      holds = Boolean(await Promise.resolve().then(condition).catch((error) => {
+        if (!exit) throw error;
+      }));
+      return holds || exit;
     }).catch((error) => {
       throw new Error(`${error.message}\n${this.output}`, { cause: error });
     });
-    if (this.exit) throw new Error(`${this.name} ended: ${JSON.stringify(this.exit)}\n${this.output}`);
+    if (!holds) throw new Error(`${this.name} ended: ${JSON.stringify(this.exit)}\n${this.output}`);
   }
 
   signal(signal) {

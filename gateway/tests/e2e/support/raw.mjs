@@ -129,8 +129,8 @@ export async function connectWebSocket(t, gateway) {
 export function refusedUpgrade(t, gateway, path) {
   const socket = new WebSocket(gateway.url.replace("http:", "ws:") + path);
   atEnd(t, () => socket.terminate());
-  socket.on("error", () => {});
   return new Promise((resolve, reject) => {
+    socket.on("error", reject);
     socket.on("open", () => reject(new Error(`${path} was upgraded`)));
     socket.on("unexpected-response", async (_request, response) => {
       let body = "";

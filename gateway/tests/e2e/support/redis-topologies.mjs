@@ -43,7 +43,7 @@ async function startSentinel(t, master) {
     "bind 127.0.0.1",
     `dir ${directory}`,
     `sentinel monitor ${MASTER} 127.0.0.1 ${master.port} 2`,
-    `sentinel down-after-milliseconds ${MASTER} 1000`,
+    `sentinel down-after-milliseconds ${MASTER} 5000`,
     `sentinel failover-timeout ${MASTER} 5000`,
   ];
   await writeFile(file, lines.join("\n") + "\n");
@@ -62,7 +62,7 @@ export async function startCluster(t) {
   const servers = await Promise.all(
     Array.from({ length: 2 * CLUSTER_MASTERS }, async () => {
       const busPort = await freePort();
-      const more = ["--cluster-enabled", "yes", "--cluster-port", busPort, "--cluster-node-timeout", "1500", ...PROMPT];
+      const more = ["--cluster-enabled", "yes", "--cluster-port", busPort, "--cluster-node-timeout", "5000", ...PROMPT];
       return { ...(await startRedis(t, { more })), busPort };
     }),
   );

@@ -18,7 +18,7 @@ const SERVER = fileURLToPath(new URL("../socketio-server.mjs", import.meta.url))
 class Backend {
   isReady = false;
   isUp = false;
-  /** `{killedMs, goneMs}`: from the signal to the end of the process. */
+  /** `{killedMs, goneMs, upMs}`: from the signal to the end of the process, and until the next one is ready. */
   kills = [];
 
   constructor(t, redis, name) {
@@ -28,6 +28,8 @@ class Backend {
   async start() {
     this.isReady = false;
     await this.startProcess();
+    const lastKill = this.kills.at(-1);
+    if (lastKill) lastKill.upMs = monotonicMs();
     this.isReady = true;
     this.isUp = true;
   }

@@ -194,11 +194,18 @@ class Judge {
 
   hear({ kind, ...report }) {
     if (kind === "violation") this.violated(report);
+    if (kind === "refused" && !this.#wasDown(report)) this.violated(report);
     if (kind !== "ended" && kind !== "failed") return;
     this[kind] += 1;
     const excuse = this.#excuse(kind, report);
     if (!excuse) this.violated({ ...report, what: `${report.what}, though no node was killed that it needed` });
     else this.longestWaitMs = Math.max(this.longestWaitMs, report.endedMs - excuse.killedMs);
+  }
+
+  /** Was the node of this ops API killed, and not ready again, while it was asked? */
+  #wasDown({ opsUrl, beganMs, endedMs }) {
+    const node = this.#backends.find((backend) => backend.opsUrl === opsUrl);
+    return node?.kills.some(({ killedMs, upMs }) => killedMs <= endedMs && (upMs ?? Infinity) >= beganMs) ?? false;
   }
 
   /** The kill that explains why a connection ended, or failed to come about. */

@@ -4,7 +4,7 @@
 import { Emitter } from "@socket.io/redis-emitter";
 import { Redis } from "ioredis";
 
-import { COUNT, Publisher } from "../sequences.mjs";
+import { COUNT, Publisher, monotonicMs } from "../sequences.mjs";
 import { until } from "../conditions.mjs";
 import { StressClient } from "./client.mjs";
 import { Random, pause } from "./random.mjs";
@@ -71,8 +71,14 @@ async function callOpsSteadily() {
       await pause(stream.between(...OPS_PAUSE_MS));
       const room = stream.pick(config.rooms);
       const message = publisher.next(room);
+      const beganMs = monotonicMs();
       const status = await publishThrough(url, room, message);
       if (status === undefined) break;
+      if (status === 503) {
+        // Right while a node is starting: it has no link to Redis yet. Nobody got the message.
+        report("refused", { what: "ops API: status 503", client: publisher.name, opsUrl: url, beganMs, endedMs: monotonicMs(), history: [] });
+        break;
+      }
       if (status !== 200) report("violation", { what: `ops API: status ${status}`, client: publisher.name, history: [] });
       acked.set(room, publisher.sent().find((last) => last.room === room));
     }
