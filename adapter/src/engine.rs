@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Answers, Durations, NodeInfo, NodeTargets, Origin, Request, RequestError, RequestKind, Responder,
-    RevocationChange, SendError, Stamp,
+    Revocation, RevocationChange, SendError, Stamp,
 };
 
 /// One Socket.IO event as every transport and every wire format can be made from it.
@@ -77,6 +77,9 @@ pub enum Event {
     /// A node or a backend has tokens refused, or refused no more. On each new link all that is in force is told again,
     /// so that what was missed is known; who takes it must not mind to hear it twice.
     Revocation(RevocationChange),
+    /// Exactly this revocation was lifted, which the node may not have heard of. Others of its subject stay. Told on each new
+    /// link, also of those that it has forgotten or never knew.
+    LiftMissed(Revocation),
     /// Another node is there. Node.js servers are not told of.
     NodeFound {
         /// Its name.

@@ -1,8 +1,8 @@
 //! Tokens that count no more although they have not expired: what a revocation says, and which are in force. Pure; times
 //! are seconds since 1970, as in tokens, so the nodes' clocks should agree as well as those of who issues the tokens.
 //!
-//! A set of revocations only grows by being added to, and an entry leaves it when its time is over or when its subject is
-//! lifted. So it does not matter in which order, or how often, a node hears of them.
+//! A set of revocations only grows by being added to, and an entry leaves it when its time is over or when it is lifted,
+//! mostly with all of its subject. So it does not matter in which order, or how often, a node hears of them.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -126,6 +126,15 @@ impl Revocations {
         true
     }
 
+    /// Ends exactly this one; tells whether it was in force. Others of its subject stay; what it covered is forgotten.
+    pub fn withdraw(&mut self, revocation: &Revocation) -> bool {
+        let was_in_force = self.by_end.remove(revocation);
+        if was_in_force {
+            self.forget_rule(revocation);
+        }
+        was_in_force
+    }
+
     /// Carries out what all nodes are told; tells whether anything is otherwise now.
     pub fn change(&mut self, change: &RevocationChange, now_s: u64) -> bool {
         match change {
@@ -173,11 +182,17 @@ impl Revocations {
     }
 
     fn remove_first(&mut self) {
-        let Some(Revocation { until_s, subject, issued_before_s }) = self.by_end.pop_first() else { return };
-        if let Some(rules) = self.rules_mut(&subject).get_mut(subject_name(&subject)) {
-            rules.retain(|rule| *rule != Rule { issued_before_s, until_s });
+        if let Some(first) = self.by_end.pop_first() {
+            self.forget_rule(&first);
+        }
+    }
+
+    fn forget_rule(&mut self, Revocation { until_s, subject, issued_before_s }: &Revocation) {
+        let forgotten = Rule { issued_before_s: *issued_before_s, until_s: *until_s };
+        if let Some(rules) = self.rules_mut(subject).get_mut(subject_name(subject)) {
+            rules.retain(|rule| *rule != forgotten);
             if rules.is_empty() {
-                self.forget_rules(&subject);
+                self.forget_rules(subject);
             }
         }
     }
@@ -279,6 +294,27 @@ mod tests {
         assert!(!revocations.add(&revoke(user("late"), None, 100), 100), "it is over");
         assert_eq!((revocations.len(), revocations.users.len()), (1, 1));
         assert!(revocations.lift(&user("a")) && !revocations.lift(&user("a")));
+        assert!(revocations.is_empty() && revocations.users.is_empty());
+    }
+
+    #[test]
+    fn one_is_withdrawn_and_others_of_its_subject_stay() {
+        let (long, new) = (revoke(user("a"), Some(500), 1_000), revoke(user("a"), None, 600));
+        let mut revocations = Revocations::default();
+        for one in [&long, &new] {
+            revocations.add(one, 100);
+        }
+        for (one, was_in_force) in [
+            (revoke(user("b"), None, 600), false),
+            (revoke(user("a"), Some(500), 999), false),
+            (new.clone(), true),
+            (new.clone(), false),
+        ] {
+            assert_eq!(revocations.withdraw(&one), was_in_force, "{one:?}");
+            assert!(revocations.is_revoked("a", None, Some(499), 100));
+        }
+        assert!(!revocations.is_revoked("a", None, Some(500), 100));
+        assert!(revocations.withdraw(&long));
         assert!(revocations.is_empty() && revocations.users.is_empty());
     }
 

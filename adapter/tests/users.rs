@@ -18,6 +18,7 @@ use support::{
 };
 
 const KEY: &str = "{socket.io}-broadgate#revocations";
+const LIFTED_KEY: &str = "{socket.io}-broadgate#revocations#lifted";
 const CHANNEL: &str = "socket.io-broadgate#revocations#";
 
 struct Node {
@@ -39,6 +40,14 @@ impl Node {
             }
         }
         told
+    }
+
+    /// What it was told to have been lifted while it could not hear of it.
+    fn lifts_missed(&self) -> Vec<Revocation> {
+        self.recorder.map(|event| match event {
+            Event::LiftMissed(revocation) => Some(revocation.clone()),
+            _ => None,
+        })
     }
 
     async fn eventually_told(&self, expected: &[RevocationChange]) {
@@ -131,6 +140,36 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970").as_secs()
 }
 
+/// Has something in force of which nobody is told.
+async fn keep_by_hand(server: &RedisServer, name: &str) -> RevocationChange {
+    let until_s = now_s() + 3600;
+    let text = format!(r#"{{"user":"{name}","until_s":{until_s}}}"#);
+    let _: u64 = server.command(&["ZADD", KEY, &until_s.to_string(), &text]).await;
+    RevocationChange::Revoke(Revocation { until_s, subject: user(name), issued_before_s: None })
+}
+
+/// A user of Redis who can be locked out, so that a node is away for as long as a test wants.
+async fn make_user(server: &RedisServer, name: &str) -> Login {
+    let rules = ["ACL", "SETUSER", name, "on", ">secret", "+@all", "allkeys", "allchannels"];
+    let () = server.command(&rules).await;
+    Login::new(Some(name), "secret")
+}
+
+async fn lock_out(server: &RedisServer, node: &Node, name: &str) {
+    let () = server.command(&["ACL", "SETUSER", name, "off"]).await;
+    // Two links, or more where a driver has one of its own.
+    let _cut: u64 = server.command(&["CLIENT", "KILL", "USER", name]).await;
+    eventually("its links are lost", || {
+        let metrics = node.engine.metrics();
+        metrics.publish_link_up == 0 && metrics.subscribe_link_up == 0
+    })
+    .await;
+}
+
+async fn let_in(server: &RedisServer, name: &str) {
+    let () = server.command(&["ACL", "SETUSER", name, "on"]).await;
+}
+
 fn user(name: &str) -> RevocationSubject {
     RevocationSubject::User(name.into())
 }
@@ -217,6 +256,9 @@ on_every_driver! {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_backend_revokes_with_a_plain_publish
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] what_is_no_revocation_is_counted
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] what_was_missed_is_read_on_the_next_link
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] a_lift_that_was_missed_is_told_on_the_next_link
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] what_redis_has_lost_is_not_lifted
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] what_was_told_before_an_outage_is_kept_after_it
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] thousands_are_read_in_pages
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] what_is_over_does_not_stay_in_redis
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] while_redis_is_away_it_is_said_at_once
@@ -283,6 +325,93 @@ async fn what_was_missed_is_read_on_the_next_link(driver: RedisDriver) {
     }
 }
 
+async fn a_lift_that_was_missed_is_told_on_the_next_link(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
+    let server = cluster.server();
+    let login = Some(make_user(server, "away").await);
+    let away = on_redis_server(RedisConfig { login, ..config(driver, server, "nodeC_") }).await;
+    let [alice, bob, token] = [user("alice"), user("bob"), RevocationSubject::Token("4b1f".into())]
+        .map(|subject| Revocation { until_s: now_s() + 3600, subject, issued_before_s: Some(7) });
+    let all = [&alice, &bob, &token].map(|revocation| RevocationChange::Revoke(revocation.clone()));
+    for change in &all {
+        cluster.a.engine.revoke(change.clone()).await.expect("it is taken");
+    }
+    away.eventually_told(&all).await;
+
+    lock_out(server, &away, "away").await;
+    // One by a node, one by a backend, and one that is revoked again, which is as if nothing had been.
+    let lift = |subject: &RevocationSubject| RevocationChange::Lift(subject.clone());
+    cluster.a.engine.revoke(lift(&alice.subject)).await.expect("it is taken");
+    let _: u64 = server.command(&["PUBLISH", CHANNEL, r#"{"token_id":"4b1f","lifted":true}"#]).await;
+    cluster.b.engine.revoke(lift(&bob.subject)).await.expect("it is taken");
+    cluster.b.engine.revoke(RevocationChange::Revoke(bob)).await.expect("it is taken");
+    let numbers = async || {
+        let in_force: u64 = server.command(&["ZCARD", KEY]).await;
+        let lifted: u64 = server.command(&["ZCARD", LIFTED_KEY]).await;
+        (in_force, lifted)
+    };
+    eventually_async("all of it is kept", async || numbers().await == (1, 2)).await;
+    let_in(server, "away").await;
+    eventually("both lifts", || away.lifts_missed().len() >= 2).await;
+    let mut missed = away.lifts_missed();
+    missed.sort_unstable();
+    let mut expected = [alice, token];
+    expected.sort_unstable();
+    assert_eq!(missed, expected);
+    away.eventually_told(&all).await;
+    assert_eq!(cluster.a.lifts_missed(), [], "it was there");
+}
+
+/// Of a server without persistence that was started again, or of another one.
+async fn what_redis_has_lost_is_not_lifted(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
+    let server = cluster.server();
+    let alice = revoke(user("alice"));
+    cluster.a.engine.revoke(alice.clone()).await.expect("it is taken");
+    cluster.b.eventually_told(std::slice::from_ref(&alice)).await;
+    let () = server.command(&["FLUSHALL"]).await;
+    let bob = keep_by_hand(server, "bob").await;
+    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    for node in [&cluster.a, &cluster.b] {
+        // What was lifted is told before what is in force.
+        node.eventually_told(&[alice.clone(), bob.clone()]).await;
+        assert_eq!(node.lifts_missed(), []);
+    }
+}
+
+/// The same revocation was lifted before, so it has to be kept before the sets are read.
+async fn what_was_told_before_an_outage_is_kept_after_it(driver: RedisDriver) {
+    let cluster = Cluster::redis(driver).await;
+    let server = cluster.server();
+    let login = Some(make_user(server, "away").await);
+    let away = on_redis_server(RedisConfig { login, ..config(driver, server, "nodeC_") }).await;
+    for node in [&cluster.a, &cluster.b] {
+        node.engine.shutdown().await;
+    }
+    let alice = revoke(user("alice"));
+    away.engine.revoke(alice.clone()).await.expect("it is taken");
+    away.engine.revoke(RevocationChange::Lift(user("alice"))).await.expect("it is taken");
+    eventually("its own lift", || away.told().len() == 2).await;
+
+    // Only the link to which it is told stays.
+    let RevocationChange::Revoke(of_alice) = &alice else { unreachable!("it is one") };
+    let text = format!(r#"{{"user":"alice","issued_before_s":7,"until_s":{}}}"#, of_alice.until_s);
+    let () = server.command(&["ACL", "SETUSER", "away", "off"]).await;
+    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal", "USER", "away"]).await;
+    eventually("its link is lost", || away.engine.metrics().publish_link_up == 0).await;
+    let before = away.engine.metrics().revocations_received_total;
+    let _: u64 = server.command(&["PUBLISH", CHANNEL, &text]).await;
+    eventually("it is told", || away.engine.metrics().revocations_received_total > before).await;
+    lock_out(server, &away, "away").await;
+    let fence = keep_by_hand(server, "fence").await;
+    let_in(server, "away").await;
+    // What was lifted is told before what is in force.
+    away.eventually_told(&[alice, RevocationChange::Lift(user("alice")), fence]).await;
+    assert_eq!(away.lifts_missed(), []);
+    let in_force: Vec<String> = server.command(&["ZRANGE", KEY, "0", "-1"]).await;
+    assert!(in_force.contains(&text), "{in_force:?}");
+}
+
 async fn thousands_are_read_in_pages(driver: RedisDriver) {
     const COUNT: usize = 5_000;
     let cluster = Cluster::redis(driver).await;
@@ -337,8 +466,10 @@ async fn a_node_without_permission_for_keys_goes_on_without(driver: RedisDriver)
     let cluster = Cluster::redis(driver).await;
     let rules = ["ACL", "SETUSER", "channels", "on", ">secret", "+@all", "resetkeys", "allchannels"];
     let () = cluster.server().command(&rules).await;
-    let kept = revoke(user("kept"));
-    cluster.a.engine.revoke(kept).await.expect("it is taken");
+    let (kept, lifted) = (revoke(user("kept")), revoke(user("lifted")));
+    for change in [kept, lifted, RevocationChange::Lift(user("lifted"))] {
+        cluster.a.engine.revoke(change).await.expect("it is taken");
+    }
     let limited = on_redis_server(RedisConfig {
         login: Some(Login::new(Some("channels"), "secret")),
         ..config(driver, cluster.server(), "nodeC_")
@@ -361,6 +492,7 @@ async fn a_node_without_permission_for_keys_goes_on_without(driver: RedisDriver)
     assert!(matches!(limited.count("alice", 1).await, Err(PublishError::Refused(_))));
     assert_eq!(log.lines_with("may not use keys").len(), 1);
     assert_eq!(cluster.a.engine.metrics().keys_denied, 0);
+    assert_eq!(limited.lifts_missed(), []);
     limited.engine.shutdown().await;
 }
 

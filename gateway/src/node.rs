@@ -82,6 +82,7 @@ impl EventSink for ShardSink {
                 }
             }
             Event::Revocation(change) => self.on_revocation(&change),
+            Event::LiftMissed(revocation) => self.learnt.revocations.withdraw(&revocation),
             Event::Gap { .. } => self.learnt.outage_is_over.notify_one(),
             Event::NodeFound { .. } => {}
         }

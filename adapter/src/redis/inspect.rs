@@ -168,10 +168,11 @@ impl Inspection {
 /// Reads the keys that nodes have; what may be read may nearly always be written.
 async fn try_keys(config: &RedisConfig, link: &mut Link) -> Result<Option<String>, LinkError> {
     let keys = Keys::new(&config.prefix);
-    let revocations = keys.revocations();
+    let (revocations, lifted) = (keys.revocations(), keys.lifted_revocations());
     let user = keys.user("broadgate-doctor");
     for reply in [
         link.query(["ZSCAN", revocations.as_str(), "0", "COUNT", "1"]).await?,
+        link.query(["ZSCAN", lifted.as_str(), "0", "COUNT", "1"]).await?,
         link.query(["HGETALL", user.as_str()]).await?,
     ] {
         if let Reply::Error(error) = reply {

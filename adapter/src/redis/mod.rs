@@ -21,6 +21,7 @@ mod log_bound;
 mod nodes;
 mod publish;
 mod receive;
+mod revocation_reading;
 mod revocation_set;
 mod revocations;
 mod subscribe;

@@ -1,8 +1,13 @@
-//! The sorted set in which revocations are kept: members are as they are told, scores are their ends. Without state.
+//! The two sorted sets in which revocations are kept, those in force and those that were lifted before their end: members
+//! are as they are told, scores are their ends. A lift moves them from one to the other, so that a node that did not hear
+//! of it can tell what was lifted from what a server has lost. Without state.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::driver::{Commands, Link, LinkError, Reply, executed};
+use super::{
+    driver::{Commands, Link, LinkError, Reply, executed},
+    revocation_reading::Kept,
+};
 use crate::{
     PublishError,
     revocation::{MAX_REVOCATIONS, Revocation, RevocationChange, RevocationSubject},
@@ -12,13 +17,14 @@ use crate::{
 /// Entries that are read at a time, about.
 const PAGE: &str = "1000";
 
-/// Its names.
+/// Their names.
 pub(super) struct RevocationSet {
     pub(super) key: String,
+    pub(super) lifted_key: String,
     pub(super) channel: String,
 }
 
-/// Why the set could not be read or changed.
+/// Why a set could not be read or changed.
 pub(super) enum SetError {
     Link(LinkError),
     Refused(String),
@@ -41,7 +47,7 @@ impl From<SetError> for PublishError {
     }
 }
 
-/// A part of the set.
+/// A part of a set.
 pub(super) struct Page {
     pub(super) revocations: Vec<Revocation>,
     /// Entries that can't be read.
@@ -66,33 +72,39 @@ impl RevocationSet {
         let message = |kept| encode_revocation(&RevocationMessage { change: change.clone(), kept });
         let told = message(true);
         let publish = [b"PUBLISH".as_slice(), self.channel.as_bytes(), &told];
-        let key = self.key.as_bytes();
+        let (key, lifted_key) = (self.key.as_bytes(), self.lifted_key.as_bytes());
+        let (now, surplus) = (unix_now_s().to_string(), format!("-{}", MAX_REVOCATIONS + 1));
         match change {
             RevocationChange::Revoke(revocation) => {
-                let (now, until) = (unix_now_s().to_string(), revocation.until_s.to_string());
-                let (member, surplus) = (message(false), format!("-{}", MAX_REVOCATIONS + 1));
+                let (member, until) = (message(false), revocation.until_s.to_string());
                 let mut commands = Commands::default();
                 commands.push([b"MULTI"]);
                 commands.push([b"ZREMRANGEBYSCORE".as_slice(), key, b"-inf", now.as_bytes()]);
                 commands.push([b"ZADD".as_slice(), key, until.as_bytes(), &member]);
                 commands.push([b"ZREMRANGEBYRANK".as_slice(), key, b"0", surplus.as_bytes()]);
+                commands.push([b"ZREM".as_slice(), lifted_key, &member]);
                 if tell {
                     commands.push(publish);
                 }
                 commands.push([b"EXEC"]);
-                let replies = self.execute(link, &commands, 3 + usize::from(tell)).await?;
+                let replies = self.execute(link, &commands, 4 + usize::from(tell)).await?;
                 Ok(if let Some(Reply::Int(count)) = replies.get(2) { count.unsigned_abs() } else { 0 })
             }
             RevocationChange::Lift(subject) => {
                 let members = self.members_of(link, subject).await?;
                 let mut commands = Commands::default();
                 commands.push([b"MULTI"]);
-                members.iter().for_each(|member| commands.push([b"ZREM".as_slice(), key, member]));
+                commands.push([b"ZREMRANGEBYSCORE".as_slice(), lifted_key, b"-inf", now.as_bytes()]);
+                for (member, until) in &members {
+                    commands.push([b"ZREM".as_slice(), key, member]);
+                    commands.push([b"ZADD".as_slice(), lifted_key, until.as_bytes(), member]);
+                }
+                commands.push([b"ZREMRANGEBYRANK".as_slice(), lifted_key, b"0", surplus.as_bytes()]);
                 if tell {
                     commands.push(publish);
                 }
                 commands.push([b"EXEC"]);
-                self.execute(link, &commands, members.len() + usize::from(tell)).await?;
+                self.execute(link, &commands, 2 + 2 * members.len() + usize::from(tell)).await?;
                 Ok(0)
             }
         }
@@ -115,17 +127,18 @@ impl RevocationSet {
         }
     }
 
+    /// Those in force, each with its end.
     async fn members_of(
         &self,
         link: &mut Link,
         subject: &RevocationSubject,
-    ) -> Result<Vec<Vec<u8>>, SetError> {
+    ) -> Result<Vec<(Vec<u8>, String)>, SetError> {
         let (mut members, mut next) = (Vec::new(), Some(Self::START.to_vec()));
         while let Some(cursor) = next {
-            let page = self.page(link, &cursor).await?;
-            let is_meant = |revocation: &Revocation| revocation.subject == *subject;
+            let page = self.page(link, Kept::InForce, &cursor).await?;
             let of_page = page.revocations.iter().zip(page.members);
-            members.extend(of_page.filter(|(one, _)| is_meant(one)).map(|(_, member)| member));
+            let of_subject = of_page.filter(|(one, _)| one.subject == *subject);
+            members.extend(of_subject.map(|(one, member)| (member, one.until_s.to_string())));
             next = page.next;
         }
         members.sort_unstable();
@@ -134,10 +147,14 @@ impl RevocationSet {
         Ok(members)
     }
 
-    /// A part of the set. What is in it from the first page to the last is in one of them (`ZSCAN`).
-    pub(super) async fn page(&self, link: &mut Link, cursor: &[u8]) -> Result<Page, SetError> {
+    /// A part of a set. What is in it from the first page to the last is in one of them (`ZSCAN`).
+    pub(super) async fn page(&self, link: &mut Link, kept: Kept, cursor: &[u8]) -> Result<Page, SetError> {
+        let key = match kept {
+            Kept::InForce => &self.key,
+            Kept::Lifted => &self.lifted_key,
+        };
         let mut commands = Commands::default();
-        commands.push([b"ZSCAN".as_slice(), self.key.as_bytes(), cursor, b"COUNT", PAGE.as_bytes()]);
+        commands.push([b"ZSCAN".as_slice(), key.as_bytes(), cursor, b"COUNT", PAGE.as_bytes()]);
         let unexpected = || SetError::Refused("ZSCAN was answered with something else".to_owned());
         let (next, entries) = match link.send(&commands).await?.pop() {
             Some(Reply::Error(error)) => return Err(SetError::Refused(error)),

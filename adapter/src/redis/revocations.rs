@@ -1,15 +1,11 @@
-//! Revocations over Redis: told to all nodes on a channel, and kept in a sorted set for those that start later.
+//! Revocations over Redis: told to all nodes on a channel, and kept in sorted sets for those that did not hear of them.
 //!
-//! Owns the order in which this node changes the set: one task does it, over the publish link. What is told arrives on
-//! the subscribe link's reader and goes to the sink at once. On each new link the whole set is read again and told to the
-//! sink, for which nothing of it is new that it knows.
+//! Owns the order in which this node changes the sets: one task does it, over the publish link. What is told arrives on
+//! the subscribe link's reader and goes to the sink at once. On each new link the sets are read, and the sink is told what
+//! was lifted and what is in force, for which nothing of it is new that it knows. What is in neither set stays as it is: a
+//! server that has lost its data, or never was allowed to have it, lifts nothing.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    future::ready,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -18,19 +14,18 @@ use super::{
     driver::{Link, Outbound},
     key_access::KeyAccess,
     publish::PublishQueue,
+    revocation_reading::{Kept, Reading},
     revocation_set::{RevocationSet, SetError},
 };
 use crate::{
     EngineFuture, Event, EventSink, PublishError,
     counters::Counters,
-    revocation::{RevocationChange, RevocationSubject},
+    revocation::{Revocation, RevocationChange},
     wire::{Channels, DecodeError, Keys, RevocationMessage, decode_revocation, encode_revocation},
 };
 
 /// Changes that wait for Redis.
 const MAX_WAITING: usize = 1024;
-/// Subjects that may be lifted while the set is read; beyond it the reading starts again.
-const MAX_LIFTED_MEANWHILE: usize = 1024;
 /// Between two attempts at what Redis did not take.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -42,10 +37,11 @@ pub(super) struct RevocationKeeper {
     sink: Arc<dyn EventSink>,
     counters: Arc<Counters>,
     changes: mpsc::Sender<Change>,
-    /// A new link: the set is to be read.
+    /// A new link: the sets are to be read.
     linked: Notify,
-    /// While the set is read: what was lifted since, and may still be on a page.
-    lifted_meanwhile: Mutex<Option<HashSet<RevocationSubject>>>,
+    /// While they are read. Held while one change is told and put among those that wait, or while a part of what was read is
+    /// told; so the sink hears of a change before or after what was read, and knows of it when it is put in its place.
+    reading: Mutex<Option<Reading>>,
 }
 
 /// What is to be done by the task.
@@ -67,10 +63,11 @@ impl RevocationKeeper {
         let (changes, waiting) = mpsc::channel(MAX_WAITING);
         let set = RevocationSet {
             key: Keys::new(prefix).revocations(),
+            lifted_key: Keys::new(prefix).lifted_revocations(),
             channel: Channels::new(prefix).revocations(),
         };
-        let (linked, lifted_meanwhile) = (Notify::new(), Mutex::new(None));
-        (Self { set, queue, key_access, sink, counters, changes, linked, lifted_meanwhile }, waiting)
+        let (linked, reading) = (Notify::new(), Mutex::new(None));
+        (Self { set, queue, key_access, sink, counters, changes, linked, reading }, waiting)
     }
 
     /// Tells all nodes, this one included, and keeps it.
@@ -89,11 +86,9 @@ impl RevocationKeeper {
     pub(super) fn on_message(&self, payload: &[u8]) -> Result<(), DecodeError> {
         let RevocationMessage { change, kept } = decode_revocation(payload)?;
         self.counters.revocations_received.increment();
-        if let RevocationChange::Lift(subject) = &change
-            && let Some(lifted) = &mut *self.lifted_meanwhile.lock()
-            && lifted.len() <= MAX_LIFTED_MEANWHILE
-        {
-            lifted.insert(subject.clone());
+        let mut reading = self.reading.lock();
+        if let Some(reading) = &mut *reading {
+            reading.told(&change);
         }
         self.sink.deliver(Event::Revocation(change.clone()));
         if !kept && self.changes.try_send(Change { change, answer: None }).is_err() {
@@ -107,7 +102,7 @@ impl RevocationKeeper {
         self.linked.notify_one();
     }
 
-    /// Keeps what is told, and reads the set on each new link, until shutdown.
+    /// Keeps what is told, and reads what is kept on each new link, until shutdown.
     pub(super) async fn run(
         self: Arc<Self>,
         changes: mpsc::Receiver<Change>,
@@ -123,13 +118,11 @@ impl RevocationKeeper {
     async fn work(&self, mut changes: mpsc::Receiver<Change>) {
         let (mut to_keep, mut must_read) = (VecDeque::new(), false);
         loop {
-            let mut own = None;
+            let mut first = None;
             tokio::select! {
                 change = changes.recv() => match change {
                     None => return,
-                    Some(change) if change.answer.is_some() => own = Some(change),
-                    Some(_) if to_keep.len() >= MAX_WAITING => self.counters.revocations_not_kept.increment(),
-                    Some(change) => to_keep.push_back(change.change),
+                    Some(change) => first = Some(change),
                 },
                 () = self.linked.notified() => {
                     self.key_access.may_have_changed();
@@ -137,16 +130,41 @@ impl RevocationKeeper {
                 }
                 () = tokio::time::sleep(RETRY), if must_read || !to_keep.is_empty() => {}
             }
-            // Without a link, whoever waits for an answer is told by its end.
-            let Some(mut link) = self.queue.link() else { continue };
-            self.keep(&mut link, &mut to_keep).await;
-            if let Some(Change { change, answer: Some(answer) }) = own {
+            let mut link = self.queue.link();
+            let before_reading = if must_read { self.begin_reading(&changes) } else { 0 };
+            let waiting = (0..before_reading).map_while(|_| changes.try_recv().ok());
+            for change in first.into_iter().chain(waiting) {
+                self.take(change, link.as_mut(), &mut to_keep).await;
+            }
+            if let Some(link) = &mut link {
+                self.keep(link, &mut to_keep).await;
+                // What waits for its place in the sets could look as if it had been lifted.
+                if must_read && to_keep.is_empty() {
+                    must_read = self.read(link).await.is_err();
+                }
+            }
+            *self.reading.lock() = None;
+        }
+    }
+
+    /// From here on, what is told is remembered. Gives how many of the changes that wait were told before.
+    fn begin_reading(&self, changes: &mpsc::Receiver<Change>) -> usize {
+        let mut reading = self.reading.lock();
+        *reading = Some(Reading::default());
+        changes.len()
+    }
+
+    /// Tells a change of this node's own; without a link, whoever waits for the answer is told by its end.
+    async fn take(&self, change: Change, link: Option<&mut Link>, to_keep: &mut VecDeque<RevocationChange>) {
+        match (change.answer, link) {
+            (None, _) if to_keep.len() >= MAX_WAITING => self.counters.revocations_not_kept.increment(),
+            (None, _) => to_keep.push_back(change.change),
+            (Some(answer), Some(link)) => {
+                self.keep(link, to_keep).await;
                 // The caller may not wait for it.
-                let _gone = answer.send(self.tell_and_keep(&mut link, &change).await);
+                let _gone = answer.send(self.tell_and_keep(link, &change.change).await);
             }
-            if must_read {
-                must_read = self.read(&mut link).await.is_err();
-            }
+            (Some(_), None) => {}
         }
     }
 
@@ -189,37 +207,41 @@ impl RevocationKeeper {
         answers.into_iter().next().unwrap_or(Ok(0)).map(drop).map_err(PublishError::Refused)
     }
 
-    /// Tells the sink all that is kept. An error: it is to be read again.
+    /// Tells the sink what was lifted and what is in force. An error: it is all to be read again.
     async fn read(&self, link: &mut Link) -> Result<(), ()> {
-        *self.lifted_meanwhile.lock() = Some(HashSet::new());
-        let read = self.read_pages(link).await;
-        *self.lifted_meanwhile.lock() = None;
-        read
+        for kept in [Kept::Lifted, Kept::InForce] {
+            let mut next = Some(RevocationSet::START.to_vec());
+            while let Some(cursor) = next {
+                let page = match self.set.page(link, kept, &cursor).await {
+                    Ok(page) => page,
+                    Err(SetError::Link(_)) => return Err(()),
+                    Err(SetError::Refused(error)) if self.key_access.denies(&error) => return Ok(()),
+                    Err(SetError::Refused(error)) => {
+                        tracing::debug!(error, "the revocations can't be read; trying again");
+                        return Err(());
+                    }
+                };
+                self.counters.malformed.add(page.malformed);
+                next = page.next;
+                self.tell_read(kept, page.revocations, next.is_none())?;
+            }
+        }
+        Ok(())
     }
 
-    async fn read_pages(&self, link: &mut Link) -> Result<(), ()> {
-        let mut next = Some(RevocationSet::START.to_vec());
-        while let Some(cursor) = next {
-            let page = match self.set.page(link, &cursor).await {
-                Ok(page) => page,
-                Err(SetError::Link(_)) => return Err(()),
-                Err(SetError::Refused(error)) if self.key_access.denies(&error) => return Ok(()),
-                Err(SetError::Refused(error)) => {
-                    tracing::debug!(error, "the revocations can't be read; trying again");
-                    return Err(());
-                }
-            };
-            self.counters.malformed.add(page.malformed);
-            for revocation in page.revocations {
-                // With the lock held, so that a lift that comes now is told after it.
-                let lifted = self.lifted_meanwhile.lock();
-                match &*lifted {
-                    Some(lifted) if lifted.len() > MAX_LIFTED_MEANWHILE => return Err(()),
-                    Some(lifted) if lifted.contains(&revocation.subject) => {}
-                    _ => self.sink.deliver(Event::Revocation(RevocationChange::Revoke(revocation))),
-                }
-            }
-            next = page.next;
+    /// Tells what was read, as far as it still holds. An error: that is not known.
+    fn tell_read(&self, kept: Kept, revocations: Vec<Revocation>, is_end: bool) -> Result<(), ()> {
+        let reading = self.reading.lock();
+        let reading = reading.as_ref().filter(|reading| !reading.is_overrun()).ok_or(())?;
+        let revoke = |revocation| Event::Revocation(RevocationChange::Revoke(revocation));
+        for revocation in revocations.into_iter().filter(|revocation| reading.holds(kept, revocation)) {
+            self.sink.deliver(match kept {
+                Kept::Lifted => Event::LiftMissed(revocation),
+                Kept::InForce => revoke(revocation),
+            });
+        }
+        if is_end && kept == Kept::Lifted {
+            reading.revoked().cloned().for_each(|revocation| self.sink.deliver(revoke(revocation)));
         }
         Ok(())
     }

@@ -23,6 +23,12 @@ impl Keys {
         format!("{}-broadgate#revocations", self.start)
     }
 
+    /// The sorted set of revocations that were lifted before their end, the same: `{socket.io}-broadgate#revocations#lifted`.
+    #[must_use]
+    pub fn lifted_revocations(&self) -> String {
+        format!("{}#lifted", self.revocations())
+    }
+
     /// The hash of a user's connections, by node: `{socket.io}-broadgate#user#alice`.
     #[must_use]
     pub fn user(&self, user: &str) -> String {
@@ -42,5 +48,7 @@ mod tests {
             assert_eq!(Keys::new(prefix).user("alice"), expected);
         }
         assert_eq!(Keys::new("socket.io").revocations(), "{socket.io}-broadgate#revocations");
+        let lifted = Keys::new("app{eu}").lifted_revocations();
+        assert_eq!(lifted, "app{eu}-broadgate#revocations#lifted");
     }
 }

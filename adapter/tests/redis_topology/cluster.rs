@@ -79,6 +79,7 @@ async fn messages_of_all_servers_arrive_and_all_servers_are_counted(driver: Redi
         let is_told = |event: &Event| matches!(event, Event::Revocation(told) if *told == change);
         eventually("it is told", || node.recorder.count(is_told) == 1).await;
     }
+    b.engine.revoke(RevocationChange::Lift(revocation().subject)).await.expect("it is told and kept");
     let alice = Arc::from("alice");
     assert_eq!(a.engine.count_user(&alice, 2).await, Ok(2));
     eventually_async("both are counted", async || b.engine.count_user(&alice, 3).await == Ok(5)).await;
@@ -90,7 +91,13 @@ async fn messages_of_all_servers_arrive_and_all_servers_are_counted(driver: Redi
 async fn delivery_survives_the_death_of_the_master(driver: RedisDriver) {
     let mut cluster = ClusterNodes::start().await;
     let (a, b) = nodes(driver, &cluster).await;
+    a.engine.revoke(RevocationChange::Revoke(revocation())).await.expect("it is told and kept");
+    b.engine.revoke(RevocationChange::Lift(revocation().subject)).await.expect("it is told and kept");
     let meeting_place = cluster.serving(SLOT);
+    eventually_async("the replica has the lift alone", async || {
+        cluster.servers[meeting_place + 3].command::<u64>(&["DBSIZE"]).await == 1
+    })
+    .await;
     assert_eq!(subscribers(&cluster.servers[meeting_place]).await, 2);
 
     cluster.servers[meeting_place].kill();
@@ -99,6 +106,9 @@ async fn delivery_survives_the_death_of_the_master(driver: RedisDriver) {
         node.ready().await;
     }
     eventually_connected(&a, &b).await;
+    for node in [&a, &b] {
+        eventually("what was lifted is told", || node.lifts_missed().contains(&revocation())).await;
+    }
     let another = (meeting_place + 1) % 3;
     for (node, name) in [(&a, "a"), (&b, "b")] {
         assert_hears(node, &cluster.servers[another], &format!("{name} hears another master")).await;

@@ -17,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broadgate_adapter::{Engine, Event, RedisConfig, RedisDriver, RedisEngine, SubscriberId, redis::Servers};
+use broadgate_adapter::{
+    Engine, Event, RedisConfig, RedisDriver, RedisEngine, Revocation, SubscriberId, redis::Servers,
+};
 use support::{DEADLINE, Recorder, event, eventually, eventually_async, join, redis_server::RedisServer};
 
 const SHARD: SubscriberId = SubscriberId(0);
@@ -80,6 +82,14 @@ impl Node {
     pub fn links_up(&self) -> u64 {
         let metrics = self.engine.metrics();
         metrics.publish_link_up + metrics.subscribe_link_up
+    }
+
+    /// What it was told to have been lifted while it could not hear of it.
+    pub fn lifts_missed(&self) -> Vec<Revocation> {
+        self.recorder.map(|event| match event {
+            Event::LiftMissed(revocation) => Some(revocation.clone()),
+            _ => None,
+        })
     }
 
     pub fn gaps(&self) -> usize {

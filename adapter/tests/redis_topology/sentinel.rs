@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use broadgate_adapter::{
-    RedisConfig, RedisDriver, RedisEngine, StartError,
+    Engine, RedisConfig, RedisDriver, RedisEngine, RevocationChange, StartError,
     redis::{Login, Servers},
 };
 
 use crate::{
     Node,
-    access::make_user,
+    access::{make_user, revocation},
     assert_connected, assert_hears, config_of, eventually_connected, on_each_driver,
     sentinels::{MASTER, Sentinels},
-    support::{Recorder, eventually, log::Log, redis_server::RedisServer},
+    support::{Recorder, eventually, eventually_async, log::Log, redis_server::RedisServer},
 };
 
 on_each_driver![
@@ -40,12 +40,19 @@ async fn the_links_follow_a_failover(driver: RedisDriver) {
     let (a, b) = (Node::joined(config("nodeA_")).await, Node::joined(config("nodeB_")).await);
     assert_connected(&a, &b).await;
     assert_eq!(a.gaps() + b.gaps(), 0);
+    a.engine.revoke(RevocationChange::Revoke(revocation())).await.expect("it is told and kept");
+    b.engine.revoke(RevocationChange::Lift(revocation().subject)).await.expect("it is told and kept");
+    eventually_async("the replica has the lift alone", async || {
+        sentinels.servers[1].command::<u64>(&["DBSIZE"]).await == 1
+    })
+    .await;
 
     sentinels.servers[0].kill();
     for node in [&a, &b] {
         eventually("the gap is told", || node.gaps() == 1).await;
         node.ready().await;
         assert_eq!(node.links_lost(), 1);
+        eventually("what was lifted is told", || node.lifts_missed().contains(&revocation())).await;
     }
     eventually_connected(&a, &b).await;
     assert_hears(&a, &sentinels.servers[1], "at the new master").await;

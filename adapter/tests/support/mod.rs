@@ -95,6 +95,7 @@ impl Recorder {
             Event::Request(..) => "Request",
             Event::Broadcast(..) => "Broadcast",
             Event::Revocation(_) => "Revocation",
+            Event::LiftMissed(_) => "LiftMissed",
             Event::NodeFound { .. } => "NodeFound",
             Event::NodeLost { .. } => "NodeLost",
             Event::NodeMessage { .. } => "NodeMessage",

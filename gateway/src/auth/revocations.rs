@@ -35,6 +35,13 @@ impl RevocationStore {
         is_new
     }
 
+    /// Ends exactly this one, where it is known.
+    pub(crate) fn withdraw(&self, revocation: &Revocation) {
+        let mut revocations = self.revocations.write();
+        revocations.withdraw(revocation);
+        self.has_any.store(!revocations.is_empty(), Ordering::Release);
+    }
+
     /// How many there are; those whose time is over may still be among them.
     pub(crate) fn len(&self) -> usize {
         self.revocations.read().len()
@@ -79,7 +86,10 @@ mod tests {
         assert!(!store.change(&revoke, 150), "heard again");
         assert!(store.is_revoked(&alice, 150) && !store.is_revoked(&bob, 150));
         assert!(!store.is_revoked(&alice, 200));
-        assert_eq!(store.list(10, 150), (1, vec![revocation]));
+        assert_eq!(store.list(10, 150), (1, vec![revocation.clone()]));
+        store.withdraw(&revocation);
+        assert!(!store.is_revoked(&alice, 150) && store.list(10, 150).0 == 0);
+        assert!(store.change(&revoke, 150) && store.is_revoked(&alice, 150), "revoked again");
         assert!(store.change(&RevocationChange::Lift(subject), 160));
         assert!(!store.is_revoked(&alice, 160));
         assert_eq!(store.list(10, 160), (0, vec![]));

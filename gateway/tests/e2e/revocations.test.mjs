@@ -132,6 +132,36 @@ for (const { mode, options, settled } of TRANSPORT_MODES) {
   });
 }
 
+test("a lift that a node could not hear of holds there when its link is back", async (t) => {
+  const redis = await startRedis(t);
+  const setUser = (...rules) => redisCli(redis, "ACL", "SETUSER", "away", ...rules);
+  await setUser("on", ">secret", "+@all", "allkeys", "allchannels");
+  const url = redis.url.replace("redis://", "redis://away:secret@");
+  const [here, away] = await Promise.all([startGuarded(t, { redis }), startGuarded(t, { redis: { ...redis, url } })]);
+  for (const body of [{ user: "alice", for_ms: HOUR_MS }, { user: "bob", for_ms: HOUR_MS }]) {
+    assert.equal((await revocations(here, "POST", body)).status, 200);
+  }
+  await until("it knows both", async () => (await list(away)).total === 2);
+  const alice = { auth: { token: tokenOf({ sub: "alice" }) }, reconnection: false };
+  const refused = async (options) => {
+    const [error] = await nextEvent(open(t, away, options), "connect_error");
+    assert.equal(error.data.code, "token_revoked");
+  };
+  await refused(alice);
+
+  await setUser("off");
+  await redisCli(redis, "CLIENT", "KILL", "USER", "away");
+  await until("its links are down", async () =>
+    (await away.metric("broadgate_adapter_link_up", { link: "subscribe" })) === 0 &&
+    (await away.metric("broadgate_adapter_link_up", { link: "publish" })) === 0);
+  assert.equal((await revocations(here, "DELETE", undefined, "?user=alice")).status, 200);
+  await refused(alice);
+  await setUser("on");
+  await until("it is lifted", async () => (await list(away)).total === 1);
+  assert.ok((await ask(await connect(t, away, alice), "leave", "nowhere")).ok);
+  await refused({ auth: { token: tokenOf({ sub: "bob" }) }, reconnection: false });
+});
+
 test("a session that is on its way while its token is revoked is caught where it arrives", async (t) => {
   const redis = await startRedis(t);
   const [a, c] = await Promise.all([startGuarded(t, { redis }), startGuarded(t, { redis })]);
