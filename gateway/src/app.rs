@@ -202,6 +202,7 @@ fn admission(settings: &Settings) -> Arc<Admission> {
     let bounds = AddressBounds {
         max_connections: limits.max_connections_per_address,
         handshakes: limits.handshake_rate(),
+        tls_handshakes: limits.tls_handshake_rate(),
         max_addresses: limits.max_connections + limits.max_http_connections,
     };
     let max_memory_bytes =

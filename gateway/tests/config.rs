@@ -384,6 +384,16 @@ const FILE_ERRORS: &[(&str, &str)] = &[
         "c.toml:4: ops.keys[0].scopes: expected at least one entry",
     ),
     (
+        "[limits]\nmax_handshakes_per_second_per_address = 1\nhandshake_burst_ms = 999",
+        "c.toml:3: limits.handshake_burst_ms: expected the time of one of \
+         limits.max_handshakes_per_second_per_address, at least",
+    ),
+    (
+        "[limits]\nmax_tls_handshakes_per_second_per_address = 1\nhandshake_burst_ms = 999",
+        "c.toml:3: limits.handshake_burst_ms: expected the time of one of \
+         limits.max_tls_handshakes_per_second_per_address, at least",
+    ),
+    (
         "[log]\nfilter = \"broadgate=loud\"",
         "c.toml:2: log.filter: expected filter directives such as \"info\" or \"info,broadgate=debug\", found \
          \"broadgate=loud\"",

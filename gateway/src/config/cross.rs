@@ -104,9 +104,12 @@ fn rates(limits: &Limits, max_payload_bytes: usize, error: &mut impl FnMut(&str,
         );
         error("limits.max_received_bytes_per_second", message);
     }
-    if !admits(&limits.handshake_rate(), 1, 0) {
-        let message =
-            "expected the time of one of limits.max_handshakes_per_second_per_address, at least".to_owned();
-        error("limits.handshake_burst_ms", message);
+    for (key, rate) in [
+        ("max_handshakes_per_second_per_address", limits.handshake_rate()),
+        ("max_tls_handshakes_per_second_per_address", limits.tls_handshake_rate()),
+    ] {
+        if !admits(&rate, 1, 0) {
+            error("limits.handshake_burst_ms", format!("expected the time of one of limits.{key}, at least"));
+        }
     }
 }

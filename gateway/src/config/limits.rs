@@ -9,6 +9,8 @@ use crate::net::Cidr;
 const MIB: usize = 1024 * 1024;
 const GIB: usize = 1024 * MIB;
 const TEN_MINUTES_MS: u64 = 600_000;
+/// The bounds on handshakes of an address are at most this.
+const MAX_PER_SECOND: usize = 1_000_000;
 
 /// Where clients of the internet are not, but balancers are: private (RFC 1918, RFC 4193), shared (RFC 6598), link-local
 /// and loopback addresses.
@@ -148,6 +150,7 @@ pub(super) fn limits(section: &mut Section<'_>, max_payload_bytes: usize) -> Lim
         rate_burst: rates.burst,
         max_connections_per_address: addresses.max_connections,
         max_handshakes_per_second_per_address: addresses.max_handshakes_per_second,
+        max_tls_handshakes_per_second_per_address: addresses.max_tls_handshakes_per_second,
         handshake_burst: addresses.handshake_burst,
         address_limit_exempt: addresses.exempt,
         max_pending_connections,
@@ -205,6 +208,7 @@ fn connection_rates(section: &mut Section<'_>, max_payload_bytes: usize) -> Conn
 struct Addresses {
     max_connections: usize,
     max_handshakes_per_second: usize,
+    max_tls_handshakes_per_second: usize,
     handshake_burst: Duration,
     exempt: Vec<Cidr>,
 }
@@ -222,8 +226,18 @@ fn address_bounds(section: &mut Section<'_>) -> Addresses {
         "max_handshakes_per_second_per_address",
         "Sessions that one client address may ask for in a second, for long; beyond they get 429. Requests for a \
          session that are refused for what they say count, too. 0 turns it off.",
-        0..=1_000_000,
+        0..=MAX_PER_SECOND,
         50,
+    );
+    let max_tls_handshakes_per_second = section.count(
+        "max_tls_handshakes_per_second_per_address",
+        "TLS handshakes of one client address in a second, for long, where the node speaks TLS; beyond, its connections \
+         are closed before one begins, since each costs up to a millisecond of a core. Where something closes \
+         connections behind each answer, a new session takes up to four, and one that polls two for each ping. 0 turns \
+         it off. Default 200, or four times max_handshakes_per_second_per_address where that is more, or 0 where that \
+         is 0.",
+        0..=MAX_PER_SECOND,
+        tls_handshakes_for(max_handshakes_per_second),
     );
     let handshake_burst = section.milliseconds(
         "handshake_burst_ms",
@@ -241,5 +255,34 @@ fn address_bounds(section: &mut Section<'_>) -> Addresses {
     );
     // What is no network is reported above.
     let exempt = exempt.iter().filter_map(|network| network.parse().ok()).collect();
-    Addresses { max_connections, max_handshakes_per_second, handshake_burst, exempt }
+    Addresses {
+        max_connections,
+        max_handshakes_per_second,
+        max_tls_handshakes_per_second,
+        handshake_burst,
+        exempt,
+    }
+}
+
+/// Enough for the sessions that an address may ask for: a client that polls, posts and upgrades, each on a connection of
+/// its own, opens four. And enough for 1000 that poll and get a ping each 25 seconds: its answer and the pong make 80 in a
+/// second.
+fn tls_handshakes_for(max_handshakes_per_second: usize) -> usize {
+    match max_handshakes_per_second {
+        0 => 0,
+        sessions => sessions.saturating_mul(4).clamp(200, MAX_PER_SECOND),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_handshakes_suffice_for_the_sessions_that_are_allowed() {
+        for (sessions, tls) in [(0, 0), (1, 200), (50, 200), (51, 204), (1000, 4000), (1_000_000, 1_000_000)]
+        {
+            assert_eq!(tls_handshakes_for(sessions), tls, "{sessions}");
+        }
+    }
 }

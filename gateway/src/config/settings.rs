@@ -274,6 +274,8 @@ pub struct Limits {
     pub max_connections_per_address: usize,
     /// Sessions that one client address may ask for in a second; 0 for any number.
     pub max_handshakes_per_second_per_address: usize,
+    /// TLS handshakes that one client address may begin in a second; 0 for any number.
+    pub max_tls_handshakes_per_second_per_address: usize,
     /// The time whose handshakes may come at once.
     pub handshake_burst: Duration,
     /// Addresses that are not counted.
@@ -315,6 +317,11 @@ impl Limits {
     /// How often one address may ask for a session.
     pub fn handshake_rate(&self) -> Rate {
         Rate::new(self.max_handshakes_per_second_per_address, 0, self.handshake_burst)
+    }
+
+    /// How often one address may begin a TLS handshake.
+    pub fn tls_handshake_rate(&self) -> Rate {
+        Rate::new(self.max_tls_handshakes_per_second_per_address, 0, self.handshake_burst)
     }
 }
 

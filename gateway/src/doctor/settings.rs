@@ -54,7 +54,9 @@ fn strangers_who_publish(settings: &Settings) -> Option<Finding> {
 /// A balancer in a private network is not counted as a client, and so none of those behind it is.
 fn addresses_of_balancers(settings: &Settings) -> Option<Finding> {
     let limits = &settings.limits;
-    let counts = limits.max_connections_per_address > 0 || limits.max_handshakes_per_second_per_address > 0;
+    let counts = limits.max_connections_per_address > 0
+        || limits.max_handshakes_per_second_per_address > 0
+        || limits.max_tls_handshakes_per_second_per_address > 0;
     let is_blind = settings.server.edge.trusted_proxies.is_empty() && !limits.address_limit_exempt.is_empty();
     (counts && is_blind).then(|| {
         Finding::advice(

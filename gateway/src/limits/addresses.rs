@@ -57,6 +57,8 @@ pub struct AddressBounds {
     pub max_connections: usize,
     /// Of handshakes.
     pub handshakes: Rate,
+    /// Of TLS handshakes.
+    pub tls_handshakes: Rate,
     /// Addresses that a table keeps.
     pub max_addresses: usize,
 }
@@ -73,11 +75,22 @@ pub enum AddressRefusal {
     },
 }
 
+impl AddressRefusal {
+    /// The bound's key in the configuration.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Self::Connections => "limits.max_connections_per_address",
+            Self::Handshakes { .. } => "limits.max_handshakes_per_second_per_address",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     http: u32,
     sessions: u32,
     handshakes: Spent,
+    tls_handshakes: Spent,
 }
 
 impl Entry {
@@ -90,7 +103,8 @@ impl Entry {
 
     /// Does it say no more than a new one?
     fn is_idle(&self, now_ms: u64) -> bool {
-        self.http == 0 && self.sessions == 0 && self.handshakes.is_nothing(now_ms)
+        let is_paid_off = self.handshakes.is_nothing(now_ms) && self.tls_handshakes.is_nothing(now_ms);
+        self.http == 0 && self.sessions == 0 && is_paid_off
     }
 }
 
@@ -143,6 +157,12 @@ impl AddressTable {
             return Ok(());
         }
         Err(AddressRefusal::Handshakes { wait_ms: rate.wait_ms(entry.handshakes, now_ms).max(1) })
+    }
+
+    /// Lets the address pay for a TLS handshake. False: it has made too many.
+    pub fn admits_tls_handshake(&mut self, key: AddressKey, now_ms: u64) -> bool {
+        let rate = self.bounds.tls_handshakes;
+        self.entry(key, now_ms).is_none_or(|entry| rate.admits(&mut entry.tls_handshakes, now_ms, 1, 0))
     }
 
     /// One that was counted is gone.
@@ -202,7 +222,8 @@ mod tests {
 
     fn table(max_connections: usize, handshakes_per_second: usize, max_addresses: usize) -> AddressTable {
         let handshakes = Rate::new(handshakes_per_second, 0, Duration::from_secs(1));
-        AddressTable::new(AddressBounds { max_connections, handshakes, max_addresses })
+        let tls_handshakes = Rate::new(4 * handshakes_per_second, 0, Duration::from_secs(1));
+        AddressTable::new(AddressBounds { max_connections, handshakes, tls_handshakes, max_addresses })
     }
 
     fn key(address: &str) -> AddressKey {
@@ -257,6 +278,41 @@ mod tests {
         assert_eq!(table.charge(a, 500), Ok(()));
     }
 
+    /// Four a second here, and four at once.
+    #[test]
+    fn tls_handshakes_have_a_rate_of_their_own() {
+        let (mut table, a, b) = (table(0, 1, 10), key("192.0.2.1"), key("2001:db8:0:1::1"));
+        assert_eq!(table.charge(a, 0), Ok(()));
+        assert!(table.charge(a, 0).is_err());
+        for (key, now_ms, asked, admitted) in [
+            (a, 0, 10, 4),
+            (b, 0, 3, 3),
+            (a, 249, 1, 0),
+            (a, 250, 2, 1),
+            // Another host of b's network.
+            (self::key("2001:db8:0:1::2"), 250, 3, 2),
+            (a, 1000, 10, 3),
+            (a, 60_000, 10, 4),
+        ] {
+            let found = (0..asked).filter(|_| table.admits_tls_handshake(key, now_ms)).count();
+            assert_eq!(found, admitted, "{key} at {now_ms} ms");
+        }
+        assert_eq!(table.charge(a, 60_000), Ok(()), "sessions are paid from another account");
+    }
+
+    #[test]
+    fn an_address_is_kept_until_its_tls_handshakes_are_paid_off() {
+        let (mut table, a, b) = (table(0, 1, 1), key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(table.open(a, Counted::Http, 0), Ok(true));
+        assert!((0..4).all(|_| table.admits_tls_handshake(a, 0)));
+        table.close(a, Counted::Http, 0);
+        assert_eq!(table.len(), 1, "or a client that hangs up would begin anew");
+        assert!(!table.admits_tls_handshake(a, 0));
+        assert!((0..10).all(|_| table.admits_tls_handshake(b, 999)), "there is no place for it");
+        table.sweep(1000);
+        assert!(table.is_empty());
+    }
+
     #[test]
     fn idle_addresses_make_room_and_busy_ones_do_not() {
         let mut table = table(5, 1, 2);
@@ -296,6 +352,7 @@ mod tests {
                     let (key, counted) = open.swap_remove((dice >> 9) as usize % open.len());
                     table.close(key, counted, now_ms);
                 }
+                2 if dice & 64 == 0 => drop(table.admits_tls_handshake(key, now_ms)),
                 2 => drop(table.charge(key, now_ms)),
                 _ if dice >> 9 & 63 == 0 => table.sweep(now_ms),
                 _ => {}

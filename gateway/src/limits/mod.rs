@@ -7,6 +7,7 @@ mod gcra;
 mod memory;
 
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
@@ -50,7 +51,12 @@ pub struct Admission {
 /// No bounds, for parts of a node that stand alone.
 impl Default for Admission {
     fn default() -> Self {
-        let bounds = AddressBounds { max_connections: 0, handshakes: Rate::OFF, max_addresses: 0 };
+        let bounds = AddressBounds {
+            max_connections: 0,
+            handshakes: Rate::OFF,
+            tls_handshakes: Rate::OFF,
+            max_addresses: 0,
+        };
         Self::new(
             bounds,
             ["0.0.0.0/0", "::/0"].map(|all| all.parse().expect("a network")).into(),
@@ -75,6 +81,12 @@ impl AddressGuard {
     /// As of [`Admission::connection`].
     pub fn connection_of(&self, client: IpAddr) -> Result<Self, AddressRefusal> {
         self.admission.connection(client)
+    }
+
+    /// The connection is to begin with a TLS handshake, for which its address pays. False: it makes too many, which is
+    /// logged at a bounded rate. Who is not counted may always.
+    pub fn admits_tls_handshake(&self) -> bool {
+        self.key.is_none_or(|key| self.admission.admits_tls_handshake(key))
     }
 
     /// Hands the duty to say that it is gone over to whoever takes the key: [`Admission::session_closed`].
@@ -125,7 +137,7 @@ impl Admission {
         let opened = self.with_entry(peer, |table, key, now_ms| table.open(key, counted, now_ms));
         let is_counted = opened.inspect_err(|refusal| {
             self.refused_connections.fetch_add(1, Ordering::Relaxed);
-            self.log(peer, *refusal);
+            self.log(peer, refusal.limit());
         })?;
         Ok(self.guard(peer, counted, is_counted))
     }
@@ -140,7 +152,7 @@ impl Admission {
             table.charge(key, now_ms)?;
             table.open(key, counted, now_ms)
         });
-        let is_counted = opened.inspect_err(|refusal| self.log(client, *refusal))?;
+        let is_counted = opened.inspect_err(|refusal| self.log(client, refusal.limit()))?;
         Ok(self.guard(client, counted, is_counted))
     }
 
@@ -150,7 +162,7 @@ impl Admission {
     /// It asks too often; logged at a bounded rate.
     pub fn bad_handshake(&self, client: IpAddr) -> Result<(), AddressRefusal> {
         let charged = self.with_entry(client, |table, key, now_ms| table.charge(key, now_ms).map(|()| true));
-        charged.inspect_err(|refusal| self.log(client, *refusal)).map(drop)
+        charged.inspect_err(|refusal| self.log(client, refusal.limit())).map(drop)
     }
 
     /// A session of a client at this address comes from another node. It counts, and is not refused: the client is served
@@ -217,6 +229,14 @@ impl Admission {
         }
     }
 
+    fn admits_tls_handshake(&self, key: AddressKey) -> bool {
+        let is_admitted = self.part(key).lock().admits_tls_handshake(key, self.now_ms());
+        if !is_admitted {
+            self.log(key, "limits.max_tls_handshakes_per_second_per_address");
+        }
+        is_admitted
+    }
+
     fn close(&self, key: AddressKey, counted: Counted) {
         self.part(key).lock().close(key, counted, self.now_ms());
     }
@@ -229,7 +249,7 @@ impl Admission {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn log(&self, address: IpAddr, refusal: AddressRefusal) {
+    fn log(&self, address: impl fmt::Display, limit: &'static str) {
         let (now_ms, after_ms) = (self.now_ms(), self.log_after_ms.load(Ordering::Relaxed));
         let next_ms = now_ms + LOG_INTERVAL_MS;
         let mine = now_ms >= after_ms
@@ -240,10 +260,6 @@ impl Admission {
         if !mine {
             return;
         }
-        let limit = match refusal {
-            AddressRefusal::Connections => "limits.max_connections_per_address",
-            AddressRefusal::Handshakes { .. } => "limits.max_handshakes_per_second_per_address",
-        };
         tracing::warn!(
             %address,
             limit,
@@ -258,7 +274,8 @@ mod tests {
 
     fn admission(exempt: &[&str]) -> Arc<Admission> {
         let handshakes = Rate::new(1_000, 0, Duration::from_secs(1));
-        let bounds = AddressBounds { max_connections: 2, handshakes, max_addresses: 1000 };
+        let tls_handshakes = Rate::new(1, 0, Duration::from_secs(3));
+        let bounds = AddressBounds { max_connections: 2, handshakes, tls_handshakes, max_addresses: 1000 };
         let exempt = exempt.iter().map(|network| network.parse().unwrap()).collect();
         Arc::new(Admission::new(bounds, exempt, MemoryWatermark::default()))
     }
@@ -303,6 +320,32 @@ mod tests {
         assert_eq!((connections.len(), admission.addresses()), (10, 0));
         let _client = admission.handshake(ip("192.0.2.1")).unwrap();
         assert_eq!(admission.addresses(), 1);
+    }
+
+    /// Three at once, of whoever the connections are.
+    #[test]
+    fn tls_handshakes_are_paid_by_whoever_is_connected() {
+        let admission = Arc::into_inner(admission(&["10.0.0.0/8"])).unwrap();
+        let admission = Arc::new(admission.with_trusted_proxies(&["203.0.113.0/24".parse().unwrap()]));
+        let admitted = |guard: &AddressGuard| (0..10).filter(|_| guard.admits_tls_handshake()).count();
+        for (peer, client, expected) in [
+            ("192.0.2.1", None, 3),
+            ("192.0.2.2", None, 3),
+            ("10.1.2.3", None, 10),
+            // A trusted proxy, and those whom its PROXY headers name.
+            ("203.0.113.7", None, 10),
+            ("203.0.113.7", Some("192.0.2.3"), 3),
+            ("203.0.113.7", Some("10.1.2.3"), 10),
+        ] {
+            let peers = admission.connection(ip(peer)).unwrap();
+            let guard = match client {
+                Some(client) => peers.connection_of(ip(client)).unwrap(),
+                None => peers,
+            };
+            assert_eq!(admitted(&guard), expected, "{peer} {client:?}");
+        }
+        let again = admission.connection(ip("192.0.2.1")).unwrap();
+        assert_eq!(admitted(&again), 0, "another connection of the same address");
     }
 
     #[test]

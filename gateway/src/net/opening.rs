@@ -19,7 +19,7 @@ use super::{
     write_deadline::WriteDeadline,
 };
 use crate::{
-    limits::AddressRefusal,
+    limits::AddressGuard,
     telemetry::{Counter, ShardCounters},
 };
 
@@ -78,6 +78,8 @@ pub(crate) enum OpenError {
     /// Counted where connections are.
     #[error("PROXY header: the client has as many connections as it may")]
     ProxyLimited,
+    #[error("TLS handshake: the client makes more of them than it may")]
+    TlsLimited,
     #[error("TLS handshake: it took too long")]
     TlsTimeout,
     #[error("TLS handshake: the connection ended before it was done")]
@@ -87,6 +89,11 @@ pub(crate) enum OpenError {
 }
 
 impl OpenError {
+    /// Has whoever refused it told of it?
+    pub(crate) fn is_logged(&self) -> bool {
+        matches!(self, Self::ProxyLimited | Self::TlsLimited)
+    }
+
     /// What counts it.
     pub(crate) fn counter<'c>(&self, counters: &'c ShardCounters) -> Option<&'c Counter> {
         Some(match self {
@@ -95,6 +102,7 @@ impl OpenError {
             Self::ProxyMalformed => &counters.proxy_malformed,
             Self::ProxyTimeout => &counters.proxy_timeout,
             Self::ProxyClosed => &counters.proxy_closed,
+            Self::TlsLimited => &counters.tls_address_rate,
             Self::TlsTimeout => &counters.tls_timeout,
             Self::TlsClosed => &counters.tls_closed,
             Self::Tls(rustls::Error::InvalidMessage(_)) => &counters.tls_no_tls,
@@ -105,14 +113,15 @@ impl OpenError {
     }
 }
 
-/// Does what comes before HTTP. `admit` is told of the client that a PROXY header names, before TLS costs anything.
+/// Does what comes before HTTP. `address` counts the connection for the client that a PROXY header names, as a balancer's
+/// are not counted, and lets it pay for TLS before that costs anything.
 pub(crate) async fn open(
     stream: TcpStream,
     peer: IpAddr,
     proxies: &Proxies,
     tls: Option<&Arc<ListenerTls>>,
     handshake_timeout: Duration,
-    admit: impl FnOnce(IpAddr) -> Result<(), AddressRefusal>,
+    address: &mut AddressGuard,
 ) -> Result<Opened, OpenError> {
     let mut stream = tokio::net::TcpStream::from_std(stream).map_err(OpenError::Unwatched)?;
     let mut peer = peer.to_canonical();
@@ -124,11 +133,14 @@ pub(crate) async fn open(
         // A proxy that speaks for itself is who it is.
         if let Some(source) = source.await.map_err(|_| OpenError::ProxyTimeout)?? {
             peer = source.to_canonical();
-            admit(peer).map_err(|_| OpenError::ProxyLimited)?;
+            *address = address.connection_of(peer).map_err(|_| OpenError::ProxyLimited)?;
         }
     }
     let stream = WriteDeadline::new(stream, handshake_timeout);
     let Some(tls) = tls else { return Ok(Opened { stream: HttpStream::Plain(stream), peer }) };
+    if !address.admits_tls_handshake() {
+        return Err(OpenError::TlsLimited);
+    }
     let handshake = Box::pin(timeout(handshake_timeout, tls.acceptor().accept(stream)));
     let stream = handshake.await.map_err(|_| OpenError::TlsTimeout)?.map_err(|error| tls_error(&error))?;
     Ok(Opened { stream: HttpStream::Tls(Box::new(stream)), peer })

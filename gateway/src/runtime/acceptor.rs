@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +16,7 @@ use tokio::{
 };
 
 use super::{Inbox, inbox::Delivery};
-use crate::limits::{AddressGuard, AddressRefusal, Admission};
+use crate::limits::{AddressGuard, Admission};
 
 /// How long accepting rests where there is no room.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,10 +42,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Counts the connection for the client that a PROXY header names: the balancer's were not counted.
-    pub(super) fn count_for(&mut self, client: IpAddr) -> Result<(), AddressRefusal> {
-        self.address = self.address.connection_of(client)?;
-        Ok(())
+    /// What counts it by its address.
+    pub(super) fn address(&mut self) -> &mut AddressGuard {
+        &mut self.address
     }
 }
 

@@ -129,7 +129,7 @@ impl<S: Service> Shard<S> {
                 counter.add(1);
             }
         });
-        if self.admits_log_line() {
+        if !error.is_logged() && self.admits_log_line() {
             tracing::info!(%client, %error, "a connection ended before HTTP");
         }
     }
@@ -336,9 +336,8 @@ async fn serve_connection<S: Service>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let HttpSettings { header_timeout, proxies, tls, .. } = settings;
-    let admit = |client| place.count_for(client);
     let opened = tokio::select! {
-        opened = open(stream, peer.ip(), &proxies, tls.as_ref(), header_timeout, admit) => opened,
+        opened = open(stream, peer.ip(), &proxies, tls.as_ref(), header_timeout, place.address()) => opened,
         // It has not asked for anything yet.
         () = http::asked_to_stop(&mut stopping) => return,
     };

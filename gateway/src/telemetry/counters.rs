@@ -319,6 +319,7 @@ shard_counters! {
     }
     Counter "broadgate_tls_handshakes_total" "TLS handshakes of the public listener, by result." "result" {
         tls_ok "ok",
+        tls_address_rate "address_rate",
         tls_timeout "timeout",
         tls_closed "closed",
         tls_no_tls "no_tls",

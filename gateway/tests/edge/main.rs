@@ -9,6 +9,7 @@ mod smoke;
 mod support;
 mod tls;
 mod tls_client;
+mod tls_floods;
 
 use std::net::SocketAddr;
 

@@ -1,7 +1,7 @@
 //! A TLS client that shows what it gets: HTTP requests, and WebSockets with the events of Socket.IO.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
 };
@@ -67,16 +67,23 @@ pub(crate) struct TlsClient {
 
 impl TlsClient {
     pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap(), config).unwrap()
+    }
+
+    /// Shakes hands over a connection that is open.
+    ///
+    /// # Errors
+    /// The handshake fails.
+    pub(crate) fn over(socket: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
         let connection = ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
         let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).unwrap();
+            stream.conn.complete_io(&mut stream.sock)?;
         }
-        Self { stream, input: Vec::new(), decoder: Decoder::new(), messages: Default::default() }
+        Ok(Self { stream, input: Vec::new(), decoder: Decoder::new(), messages: Default::default() })
     }
 
     pub(crate) fn version(&self) -> ProtocolVersion {
@@ -157,11 +164,14 @@ impl TlsClient {
 
     /// A client of Socket.IO that is connected to `/`.
     pub(crate) fn socketio(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        let mut client = Self::connect(address, config);
-        client.upgrade(WEBSOCKET, &text_frame("40"));
-        assert!(client.receive().starts_with('0'));
-        assert!(client.receive().starts_with("40{"));
-        client
+        Self::connect(address, config).into_socketio()
+    }
+
+    pub(crate) fn into_socketio(mut self) -> Self {
+        self.upgrade(WEBSOCKET, &text_frame("40"));
+        assert!(self.receive().starts_with('0'));
+        assert!(self.receive().starts_with("40{"));
+        self
     }
 
     pub(crate) fn send(&mut self, text: &str) {
