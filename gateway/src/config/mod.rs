@@ -40,6 +40,7 @@ pub use settings::{
     ServerSettings, Settings, WhenDown,
 };
 pub use traces::TracesSettings;
+pub(crate) use traces::read_headers_file;
 
 use reader::{Reader, Section};
 use tree::Table;

@@ -1,11 +1,17 @@
 //! `[traces]`: which spans are recorded, and where they go.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::{Secret, checks, reader::Section};
+use super::{
+    Secret, checks,
+    reader::{Section, read_secret_file},
+};
 
 /// Where a receiver takes spans, as OTLP/HTTP says.
 const TRACES_PATH: &str = "/v1/traces";
@@ -22,7 +28,9 @@ pub struct TracesSettings {
     pub max_queued_spans: usize,
     /// How long the receiver may take for what it is sent in one go.
     pub timeout: Duration,
-    /// Headers of those requests, as names and values that HTTP can have.
+    /// Where the headers of those requests are.
+    pub headers_file: Option<PathBuf>,
+    /// What was in there, as names and values that HTTP can have.
     pub headers: Vec<(String, Secret)>,
     /// Authorities of the receiver's certificate; without, the system's.
     pub ca_file: Option<PathBuf>,
@@ -60,15 +68,15 @@ pub(super) fn section(section: &mut Section<'_>) -> TracesSettings {
     );
     let headers = section.secret_file(
         "headers_file",
-        "File with headers for the receiver, one `Name: value` a line, such as a key.",
+        "File with headers for the receiver, one `Name: value` a line, such as a key. It is read again for each request.",
     );
     section.example("\"/run/secrets/otlp-headers\"");
-    let headers = match headers.map(|(_, text)| read_headers(text.expose())) {
-        None => Vec::new(),
-        Some(Ok(headers)) => headers,
-        Some(Err(line)) => {
-            section.fault("headers_file", &format!("line {line} of the file is no header `Name: value`"));
-            Vec::new()
+    let (headers_file, headers) = match headers.map(|(path, text)| (path, read_headers(text.expose()))) {
+        None => (None, Vec::new()),
+        Some((path, Ok(headers))) => (Some(path), headers),
+        Some((_, Err(line))) => {
+            section.fault("headers_file", &no_header(line));
+            (None, Vec::new())
         }
     };
     let ca_file = section.optional_path(
@@ -87,6 +95,7 @@ pub(super) fn section(section: &mut Section<'_>) -> TracesSettings {
         samples_per_million: u32::try_from(samples_per_million).unwrap_or_default(),
         max_queued_spans,
         timeout,
+        headers_file,
         headers,
         ca_file,
         service_name,
@@ -100,6 +109,19 @@ fn url_of(endpoint: &str) -> Option<Url> {
         url.set_path(TRACES_PATH);
     }
     Some(url)
+}
+
+/// The headers in a file, as it is now.
+///
+/// # Errors
+/// It can't be read, or holds something else. The message names the file, and quotes nothing of it.
+pub(crate) fn read_headers_file(path: &Path) -> Result<Vec<(String, Secret)>, String> {
+    let text = read_secret_file(path)?;
+    read_headers(text.expose()).map_err(|line| format!("{path:?}: {}", no_header(line)))
+}
+
+fn no_header(line: usize) -> String {
+    format!("line {line} of the file is no header `Name: value`")
 }
 
 /// An error is the number of a line.

@@ -1,10 +1,11 @@
 //! `broadgate doctor`: what is wrong or soon will be with a node's surroundings, why it matters, and what to change. The
-//! facts are gathered at the edges ([`host`] from `/proc` and `/sys`, the adapter from Redis); what follows from them is
-//! pure, so that it is tested as tables.
+//! facts are gathered at the edges ([`host`] from `/proc` and `/sys`, the adapter from Redis, the exporter's request from the
+//! receiver of traces); what follows from them is pure, so that it is tested as tables.
 
 mod host;
 mod redis;
 mod settings;
+mod traces;
 
 use std::{
     fmt,
@@ -32,7 +33,7 @@ pub enum Severity {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about: `config`, `ports`, `host`, `redis`.
+    /// What it is about: `config`, `ports`, `host`, `redis`, `traces`.
     pub area: &'static str,
     /// See there.
     pub severity: Severity,
@@ -80,12 +81,13 @@ pub fn examine(settings: &Settings) -> std::io::Result<Vec<Finding>> {
     findings.push(port("server.listen", settings.server.listen));
     findings.push(port("ops.listen", settings.ops.listen));
     findings.extend(host::findings(&HostFacts::read(), settings));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let AdapterSettings::Redis(redis) = &settings.adapter {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let config = app::redis_config_for_doctor(settings, redis)?;
         let inspected = runtime.block_on(broadgate_adapter::redis::inspect::inspect(&config));
         findings.extend(redis::findings(inspected.as_ref(), redis));
     }
+    findings.extend(runtime.block_on(traces::finding(&settings.traces)));
     Ok(findings)
 }
 

@@ -24,6 +24,12 @@ const TRACE_SPANS: Family = labelled(
     "result",
 );
 
+const TRACE_HEADERS: Family = labelled(
+    "broadgate_trace_header_reloads_total",
+    "Times that traces.headers_file had changed (ok), and looks at it while it can't be used (failed).",
+    "result",
+);
+
 /// The page in the Prometheus text format.
 pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     let mut shards = ShardCounters::gather(&node.counters);
@@ -42,6 +48,7 @@ pub(super) fn render(node: &Node) -> prometheus::Result<String> {
     families.extend(info_families(node));
     families.push(namespace_sockets(node));
     families.push(encode(TRACE_SPANS, &node.traces.counts()));
+    families.push(encode(TRACE_HEADERS, &node.traces.header_reloads()));
     families.extend(tls_families(node).iter().map(|(family, samples)| encode(*family, samples)));
     families.extend(super::process_metrics::families());
     TextEncoder::new().encode_to_string(&families)

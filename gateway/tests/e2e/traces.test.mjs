@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -143,6 +143,69 @@ test("what waits is sent at the end, with the headers of the file", async (t) =>
   const sent = ["authorization", "x-team", "content-type"].map((name) => request.headers[name]);
   assert.deepEqual(sent, ["Bearer key-of-the-receiver", "one", "application/x-protobuf"]);
   assert.doesNotMatch(gateway.output, /key-of-the-receiver/);
+});
+
+test("the receiver's key is changed while the node runs, and a bad file leaves it as it was", async (t) => {
+  const receiver = await startReceiver(t);
+  const directory = await mkdtemp(join(tmpdir(), "broadgate-otlp-"));
+  atEnd(t, () => rm(directory, { recursive: true, force: true }));
+  const headers = join(directory, "headers");
+  await writeFile(headers, "Authorization: Bearer first-key\n");
+  const gateway = await startTraced(t, receiver, { environment: { BROADGATE__TRACES__HEADERS_FILE: headers } });
+  const keys = () => receiver.reports("path").map((request) => request.headers.authorization);
+  const reloads = (result) => gateway.metric("broadgate_trace_header_reloads_total", { result });
+  await lastSpan(gateway, receiver);
+  assert.deepEqual([...new Set(keys())], ["Bearer first-key"]);
+
+  // By a rename, as an empty file in between would be no good.
+  const change = async (text) => {
+    await writeFile(`${headers}.new`, text);
+    await rename(`${headers}.new`, headers);
+  };
+  await change("Authorization: Bearer second-key\n");
+  await lastSpan(gateway, receiver);
+  assert.equal(keys().at(-1), "Bearer second-key");
+  await change("third-key without a name\n");
+  await lastSpan(gateway, receiver);
+  await rm(headers);
+  await lastSpan(gateway, receiver);
+  assert.deepEqual([...new Set(keys())], ["Bearer first-key", "Bearer second-key"]);
+  assert.equal(await reloads("ok"), 1);
+  assert.ok((await reloads("failed")) >= 2);
+  assert.match(gateway.output, /headers_file can't be used/);
+  assert.doesNotMatch(gateway.output, /(first|second|third)-key/);
+});
+
+test("`broadgate doctor` asks the receiver, and says what to change", async (t) => {
+  const receiver = await startReceiver(t, { tls: await issueCertificate(t) });
+  const plain = await startReceiver(t);
+  const directory = await mkdtemp(join(tmpdir(), "broadgate-otlp-"));
+  atEnd(t, () => rm(directory, { recursive: true, force: true }));
+  const headers = join(directory, "headers");
+  await writeFile(headers, "Authorization: Bearer key-of-the-receiver\n");
+  const examine = async (endpoint) => {
+    const config = join(directory, "broadgate.toml");
+    await writeFile(config, `[traces]\nendpoint = "${endpoint}"\nheaders_file = "${headers}"\n`);
+    const said = await broadgate("doctor", "--config", config, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0");
+    assert.doesNotMatch(said, /key-of/);
+    return said.slice(said.indexOf("\ntraces "));
+  };
+  assert.match(await examine(plain.url), /^\ntraces +ok +http:\/\/127.0.0.1:\d+ takes spans/);
+  const [request] = plain.reports("path");
+  assert.deepEqual([request.path, request.headers.authorization], ["/v1/traces", "Bearer key-of-the-receiver"]);
+  assert.deepEqual(plain.spans, []);
+  for (const [endpoint, what, remedy] of [
+    [`${plain.url}/key-of-the-team`, /answered 404/, /path/],
+    [plain.url.replace("http", "https"), /cannot connect/, /ca_file/],
+    [receiver.url, /certificate/, /ca_file/],
+    [receiver.url.replace("https", "http"), /takes no spans/, /https:/],
+    [`http://127.0.0.1:${await freePort()}`, /cannot connect/, /4318/],
+  ]) {
+    const said = await examine(endpoint);
+    assert.match(said, /^\ntraces +advice /);
+    assert.match(said, what);
+    assert.match(said, remedy);
+  }
 });
 
 test("over TLS spans go only to a receiver whose certificate is trusted", async (t) => {

@@ -10,25 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broadgate_adapter::redis::TlsSettings;
-use bytes::Bytes;
-use http::{Request, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span as WireSpan},
 };
-use prost::Message;
 use tokio::sync::{mpsc, oneshot};
-use url::Url;
 
-use super::{Recorder, Traces};
-use crate::{
-    config::TracesSettings,
-    net::{OutboundError, OutboundTls, request_to, send},
+use super::{
+    Recorder, Traces,
+    receiver::{Receiver, ReceiverError},
 };
+use crate::config::TracesSettings;
 
 /// Spans of one request.
 const MAX_BATCH_SPANS: usize = 512;
@@ -38,7 +32,6 @@ const EXPORT_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// At most one line about failures in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The exporter's thread, for the end.
 pub(crate) struct Exporter {
@@ -51,17 +44,15 @@ pub(crate) struct Exporter {
 /// # Errors
 /// The system gives no thread.
 pub(crate) fn start(settings: &TracesSettings, instance: &str) -> io::Result<(Traces, Option<Exporter>)> {
-    let Some(url) = settings.endpoint.clone() else { return Ok((Traces::default(), None)) };
+    let Some(receiver) = Receiver::new(settings) else { return Ok((Traces::default(), None)) };
     let (queue, spans) = mpsc::channel(settings.max_queued_spans);
     let samples_per_million = settings.samples_per_million;
-    let recorder = Arc::new(Recorder { samples_per_million, queue, counts: super::SpanCounts::default() });
+    let recorder = Arc::new(Recorder::new(samples_per_million, queue));
     let ((stop, stopping), (done, stopped)) = (oneshot::channel(), oneshot::channel());
     let mut export = Export {
-        url,
-        settings: settings.clone(),
+        receiver,
         resource: resource(settings, instance),
         recorder: Arc::clone(&recorder),
-        tls: None,
         failures: 0,
         last_line: None,
         is_told: false,
@@ -85,24 +76,10 @@ impl Exporter {
     }
 }
 
-/// Why spans were not taken.
-#[derive(Debug, thiserror::Error)]
-enum ExportError {
-    #[error("no answer in time")]
-    TimedOut,
-    #[error(transparent)]
-    Outbound(#[from] OutboundError),
-    #[error("the receiver answered {}", .0.as_u16())]
-    Status(StatusCode),
-}
-
 struct Export {
-    url: Url,
-    settings: TracesSettings,
+    receiver: Receiver,
     resource: Resource,
     recorder: Arc<Recorder>,
-    /// Made for the first request, and again after a failure.
-    tls: Option<OutboundTls>,
     /// Requests that failed one after the other.
     failures: u32,
     last_line: Option<Instant>,
@@ -134,11 +111,15 @@ impl Export {
     /// False: nothing was taken.
     async fn export(&mut self, batch: Vec<WireSpan>) -> bool {
         let count = batch.len() as u64;
-        let answer = tokio::time::timeout(self.settings.timeout, self.send(batch)).await;
+        // It blocks this thread, which is the exporter's own.
+        self.receiver.headers.look_again(&self.recorder.headers, LOG_INTERVAL);
+        let request = self.request_of(batch);
+        let answer = self.receiver.post(&request).await;
         let counts = &self.recorder.counts;
-        match answer.unwrap_or(Err(ExportError::TimedOut)) {
-            Ok(rejected) => {
-                let rejected = rejected.min(count);
+        match answer {
+            Ok(answer) => {
+                let rejected = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
+                let rejected = u64::try_from(rejected).unwrap_or_default().min(count);
                 counts.exported.fetch_add(count - rejected, Ordering::Relaxed);
                 counts.export_failed.fetch_add(rejected, Ordering::Relaxed);
                 self.failures = 0;
@@ -149,36 +130,11 @@ impl Export {
             }
             Err(error) => {
                 counts.export_failed.fetch_add(count, Ordering::Relaxed);
-                self.tls = None;
                 self.failures = self.failures.saturating_add(1);
                 self.log(&error);
                 false
             }
         }
-    }
-
-    /// How many of them the receiver rejected.
-    async fn send(&mut self, spans: Vec<WireSpan>) -> Result<u64, ExportError> {
-        if self.tls.is_none() {
-            let settings = TlsSettings { ca_file: self.settings.ca_file.clone(), ..TlsSettings::default() };
-            self.tls = OutboundTls::of(&self.url, settings).await?;
-        }
-        let body = Bytes::from(self.request_of(spans).encode_to_vec());
-        let response = send(&self.url, self.tls.clone(), self.http_request(body), MAX_ANSWER_BYTES).await?;
-        if response.status() != StatusCode::OK {
-            return Err(ExportError::Status(response.status()));
-        }
-        let answer = ExportTraceServiceResponse::decode(response.into_body()).unwrap_or_default();
-        let rejected = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
-        Ok(u64::try_from(rejected).unwrap_or_default())
-    }
-
-    fn http_request(&self, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = request_to(&self.url).method("POST").header(CONTENT_TYPE, "application/x-protobuf");
-        for (name, value) in &self.settings.headers {
-            request = request.header(name, value.expose());
-        }
-        request.body(Full::new(body)).expect("the settings hold headers and URLs that HTTP can have")
     }
 
     fn request_of(&self, spans: Vec<WireSpan>) -> ExportTraceServiceRequest {
@@ -193,7 +149,7 @@ impl Export {
         ExportTraceServiceRequest { resource_spans }
     }
 
-    fn log(&mut self, error: &ExportError) {
+    fn log(&mut self, error: &ReceiverError) {
         if self.last_line.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }

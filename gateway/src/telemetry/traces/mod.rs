@@ -9,6 +9,8 @@
 //! processor has no count of what it loses.
 
 mod export;
+mod headers;
+mod receiver;
 mod span;
 
 use std::{
@@ -24,6 +26,8 @@ use opentelemetry_proto::tonic::trace::v1::Span as WireSpan;
 use tokio::sync::mpsc;
 
 pub(crate) use export::{Exporter, start};
+use headers::HeadersCounts;
+pub(crate) use receiver::{Receiver, ReceiverError};
 pub use span::{Span, SpanKind};
 
 /// Begins spans. Cloning gives another handle; the default records nothing.
@@ -34,6 +38,7 @@ struct Recorder {
     samples_per_million: u32,
     queue: mpsc::Sender<Box<WireSpan>>,
     counts: SpanCounts,
+    headers: HeadersCounts,
 }
 
 /// What became of spans.
@@ -83,6 +88,14 @@ impl Traces {
         self.0.is_some() && trace.is_some_and(TraceParent::is_sampled)
     }
 
+    /// Times that `traces.headers_file` had changed, and looks at it while it could not be used.
+    pub(crate) fn header_reloads(&self) -> [(&'static str, u64); 2] {
+        let read = |count: fn(&HeadersCounts) -> &AtomicU64| {
+            self.0.as_ref().map_or(0, |recorder| count(&recorder.headers).load(Ordering::Relaxed))
+        };
+        [("ok", read(|counts| &counts.reloads)), ("failed", read(|counts| &counts.failed_looks))]
+    }
+
     /// Spans by what became of them.
     pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
         let read = |count: fn(&SpanCounts) -> &AtomicU64| {
@@ -97,6 +110,11 @@ impl Traces {
 }
 
 impl Recorder {
+    fn new(samples_per_million: u32, queue: mpsc::Sender<Box<WireSpan>>) -> Self {
+        let (counts, headers) = (SpanCounts::default(), HeadersCounts::default());
+        Self { samples_per_million, queue, counts, headers }
+    }
+
     /// Is there any use in a span now? Whoever publishes may want each of its messages recorded; what is more than the
     /// receiver takes costs a look at the queue.
     fn has_room(&self) -> bool {
@@ -135,8 +153,7 @@ mod tests {
 
     fn traces(samples_per_million: u32, room: usize) -> (Traces, mpsc::Receiver<Box<WireSpan>>) {
         let (queue, spans) = mpsc::channel(room);
-        let recorder = Recorder { samples_per_million, queue, counts: SpanCounts::default() };
-        (Traces(Some(Arc::new(recorder))), spans)
+        (Traces(Some(Arc::new(Recorder::new(samples_per_million, queue)))), spans)
     }
 
     fn parent(is_sampled: bool) -> TraceParent {
@@ -164,6 +181,7 @@ mod tests {
         assert!(off.child("a", SpanKind::Server, &parent(true)).is_none());
         assert!(!off.records(Some(&parent(true))));
         assert_eq!(off.counts().map(|(_, count)| count), [0; 3]);
+        assert_eq!(off.header_reloads().map(|(_, count)| count), [0; 2]);
     }
 
     #[test]

@@ -21,6 +21,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
+        if self.path != "/v1/traces":
+            self.send_error(404)
+            return
         say(path=self.path, headers={name.lower(): value for name, value in self.headers.items()})
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
