@@ -34,6 +34,7 @@ use crate::{
     telemetry::{Exporter, LogFilter, ShardCounters, start_traces},
 };
 
+const SHARD_ENDED: &str = "a shard ended by itself; the node can't go on without it";
 /// How long clients that were closed last may take to notice it, behind the window.
 const LAST_CLIENTS_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is kept of the time for shutting down after a drain.
@@ -104,6 +105,7 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
             tracing::info!("stopped before clients were let in");
             return Ok(());
         }
+        () = first_to_end(&threads) => anyhow::bail!(SHARD_ENDED),
     };
     let counted = Arc::clone(&node);
     let acceptor =
@@ -112,7 +114,7 @@ async fn serve(mut settings: Settings, log_filter: LogFilter) -> anyhow::Result<
 
     tokio::select! {
         () = stop.received() => {}
-        () = first_to_end(&threads) => anyhow::bail!("a shard ended by itself; the node can't go on without it"),
+        () = first_to_end(&threads) => anyhow::bail!(SHARD_ENDED),
     }
     // Clients that do not go must not take the adapter's time, too.
     let engine_timeout = ENGINE_SHUTDOWN_TIMEOUT.min(settings.server.shutdown_timeout / 10);

@@ -1,10 +1,6 @@
 //! The public listener: its address is taken at start, clients are let in once the node can serve them.
 
-use std::{
-    net::SocketAddr,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpSocket};
@@ -13,9 +9,10 @@ use crate::node::{Node, NotReady};
 
 /// Connections that the kernel holds for us while a burst is taken in.
 pub(crate) const LISTEN_BACKLOG: u32 = 4096;
-/// How long a node that starts waits for its first link to the other nodes before it lets clients in. Where Redis is
-/// away, clients are better served by one node than by none.
-const FIRST_LINK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A node that starts looks so often for its first link to the other nodes before it lets clients in: for three seconds, or
+/// longer where the process stands still meanwhile, as its link does then, too. Where Redis is away, clients are better
+/// served by one node than by none.
+const LOOKS: u32 = 600;
 /// A link takes a few milliseconds on one machine.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -37,20 +34,19 @@ pub(crate) fn listen(socket: TcpSocket) -> anyhow::Result<TcpListener> {
     socket.listen(LISTEN_BACKLOG).with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Opens the socket when the other nodes know this one, or after [`FIRST_LINK_TIMEOUT`]. Until then connections are refused,
+/// Opens the socket when the other nodes know this one, or after so many [`LOOKS`]. Until then connections are refused,
 /// so a balancer takes the next node: what is asked here for a session of another node could not be answered (5 of 6
 /// restarts refused a request before this), and a client whose upgrade is refused stays with polling.
 pub(crate) async fn open_when_linked(socket: TcpSocket, node: &Node) -> anyhow::Result<TcpListener> {
-    let start = Instant::now();
-    while node.readiness() == Err(NotReady::NeverLinked) {
-        if start.elapsed() >= FIRST_LINK_TIMEOUT {
-            tracing::warn!(
-                waited_ms = FIRST_LINK_TIMEOUT.as_millis(),
-                "clients are let in before the node is linked to the other nodes"
-            );
+    let is_linked = || node.readiness() != Err(NotReady::NeverLinked);
+    for _ in 0..LOOKS {
+        if is_linked() {
             break;
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+    if !is_linked() {
+        tracing::warn!("clients are let in before the node is linked to the other nodes");
     }
     let listener = listen(socket)?;
     node.is_open.store(true, Ordering::Relaxed);

@@ -144,6 +144,7 @@ async fn attempt(
     timeouts: Timeouts,
     on_message: impl Fn(&[u8], &[u8]) + Send + Sync + 'static,
 ) -> Result<(Endpoint, Link), LinkError> {
+    let told_before = resolver.told();
     let endpoint = resolver.find().await?;
     if !resolver.changes() {
         let link = driver.connect(&endpoint, timeouts, on_message).await?;
@@ -157,8 +158,11 @@ async fn attempt(
     };
     match connected.await {
         Ok(link) => {
-            // Not before it has proven to be the master: a stale answer would cut the other link off the true one.
-            resolver.tell(&endpoint);
+            // Not before it has proven to be the master, and not over something newer: a stale answer would cut the other
+            // link off the true one.
+            if resolver.told() == told_before {
+                resolver.tell(&endpoint);
+            }
             Ok((endpoint, link))
         }
         Err(error) => {

@@ -1,6 +1,8 @@
 //! The two sorted sets in which revocations are kept, those in force and those that were lifted before their end: members
 //! are as they are told, scores are their ends. A lift moves them from one to the other, so that a node that did not hear
-//! of it can tell what was lifted from what a server has lost. Without state.
+//! of it can tell what was lifted from what a server has lost. One that others published without keeping it only takes them
+//! out: it is carried out when a node gets round to it, and may meet a revocation that is newer, which other nodes must
+//! not be made to forget. Without state.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -83,11 +85,12 @@ impl RevocationSet {
                 commands.push([b"ZADD".as_slice(), key, until.as_bytes(), &member]);
                 commands.push([b"ZREMRANGEBYRANK".as_slice(), key, b"0", surplus.as_bytes()]);
                 commands.push([b"ZREM".as_slice(), lifted_key, &member]);
+                commands.push([b"ZREMRANGEBYSCORE".as_slice(), lifted_key, b"-inf", now.as_bytes()]);
                 if tell {
                     commands.push(publish);
                 }
                 commands.push([b"EXEC"]);
-                let replies = self.execute(link, &commands, 4 + usize::from(tell)).await?;
+                let replies = self.execute(link, &commands, 5 + usize::from(tell)).await?;
                 Ok(if let Some(Reply::Int(count)) = replies.get(2) { count.unsigned_abs() } else { 0 })
             }
             RevocationChange::Lift(subject) => {
@@ -97,14 +100,17 @@ impl RevocationSet {
                 commands.push([b"ZREMRANGEBYSCORE".as_slice(), lifted_key, b"-inf", now.as_bytes()]);
                 for (member, until) in &members {
                     commands.push([b"ZREM".as_slice(), key, member]);
-                    commands.push([b"ZADD".as_slice(), lifted_key, until.as_bytes(), member]);
+                    if tell {
+                        commands.push([b"ZADD".as_slice(), lifted_key, until.as_bytes(), member]);
+                    }
                 }
                 commands.push([b"ZREMRANGEBYRANK".as_slice(), lifted_key, b"0", surplus.as_bytes()]);
                 if tell {
                     commands.push(publish);
                 }
                 commands.push([b"EXEC"]);
-                self.execute(link, &commands, 2 + 2 * members.len() + usize::from(tell)).await?;
+                let for_each = 1 + usize::from(tell);
+                self.execute(link, &commands, 2 + for_each * members.len() + usize::from(tell)).await?;
                 Ok(0)
             }
         }

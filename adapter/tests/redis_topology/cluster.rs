@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use broadgate_adapter::{
-    Engine, Event, RedisConfig, RedisDriver, Response, RevocationChange, redis::Servers,
+    Engine, Event, RedisConfig, RedisDriver, Response, Revocation, RevocationChange, RevocationSubject,
+    redis::Servers,
 };
 use futures_util::StreamExt;
 
@@ -91,11 +92,14 @@ async fn messages_of_all_servers_arrive_and_all_servers_are_counted(driver: Redi
 async fn delivery_survives_the_death_of_the_master(driver: RedisDriver) {
     let mut cluster = ClusterNodes::start().await;
     let (a, b) = nodes(driver, &cluster).await;
-    a.engine.revoke(RevocationChange::Revoke(revocation())).await.expect("it is told and kept");
+    let of_bob = Revocation { subject: RevocationSubject::User("bob".into()), ..revocation() };
+    for revocation in [revocation(), of_bob] {
+        a.engine.revoke(RevocationChange::Revoke(revocation)).await.expect("it is told and kept");
+    }
     b.engine.revoke(RevocationChange::Lift(revocation().subject)).await.expect("it is told and kept");
     let meeting_place = cluster.serving(SLOT);
-    eventually_async("the replica has the lift alone", async || {
-        cluster.servers[meeting_place + 3].command::<u64>(&["DBSIZE"]).await == 1
+    eventually_async("the replica has the lift and what is in force", async || {
+        cluster.servers[meeting_place + 3].command::<u64>(&["DBSIZE"]).await == 2
     })
     .await;
     assert_eq!(subscribers(&cluster.servers[meeting_place]).await, 2);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use broadgate_adapter::{
-    Engine, RedisConfig, RedisDriver, RedisEngine, RevocationChange, StartError,
+    Engine, RedisConfig, RedisDriver, RedisEngine, Revocation, RevocationChange, RevocationSubject,
+    StartError,
     redis::{Login, Servers},
 };
 
@@ -40,10 +41,13 @@ async fn the_links_follow_a_failover(driver: RedisDriver) {
     let (a, b) = (Node::joined(config("nodeA_")).await, Node::joined(config("nodeB_")).await);
     assert_connected(&a, &b).await;
     assert_eq!(a.gaps() + b.gaps(), 0);
-    a.engine.revoke(RevocationChange::Revoke(revocation())).await.expect("it is told and kept");
+    let of_bob = Revocation { subject: RevocationSubject::User("bob".into()), ..revocation() };
+    for revocation in [revocation(), of_bob] {
+        a.engine.revoke(RevocationChange::Revoke(revocation)).await.expect("it is told and kept");
+    }
     b.engine.revoke(RevocationChange::Lift(revocation().subject)).await.expect("it is told and kept");
-    eventually_async("the replica has the lift alone", async || {
-        sentinels.servers[1].command::<u64>(&["DBSIZE"]).await == 1
+    eventually_async("the replica has the lift and what is in force", async || {
+        sentinels.servers[1].command::<u64>(&["DBSIZE"]).await == 2
     })
     .await;
 

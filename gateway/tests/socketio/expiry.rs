@@ -15,7 +15,7 @@ fn expiring(in_s: u64) -> String {
 #[test]
 fn who_sends_no_fresh_token_is_told_and_then_closed() {
     let server = node("expiry_grace_ms = 3000");
-    let expiry_s = now_s() + 4;
+    let expiry_s = now_s() + 9;
     let mut client = connected(&server, &token(json!({ "sub": "ada", "exp": expiry_s })));
     let event = client.receive();
     let told: serde_json::Value = serde_json::from_str(event.strip_prefix('2').unwrap()).unwrap();
@@ -35,7 +35,7 @@ fn who_sends_no_fresh_token_is_told_and_then_closed() {
 #[test]
 fn without_a_grace_it_is_closed_at_once() {
     let server = node("expiry_grace_ms = 0");
-    connected(&server, &expiring(4)).assert_closed("its token expired");
+    connected(&server, &expiring(9)).assert_closed("its token expired");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn only_the_socket_ends_where_that_is_wanted() {
     let server = node("expiry_grace_ms = 0\non_expiry = \"disconnect\"");
     let mut client = Client::open(&server);
     client.join_namespace("/open");
-    connect_to(&mut client, "/", &expiring(4));
+    connect_to(&mut client, "/", &expiring(9));
     assert_eq!(client.receive(), "1");
     client.send(r#"2/open,1["leave","x"]"#);
     assert_eq!(client.ack("3/open,1")["ok"], true);
@@ -53,8 +53,8 @@ fn only_the_socket_ends_where_that_is_wanted() {
 #[test]
 fn a_fresh_token_keeps_the_socket() {
     let server = node("expiry_grace_ms = 1000");
-    let mut client = connected(&server, &expiring(4));
-    let mut idle = connected(&server, &expiring(4));
+    let mut client = connected(&server, &expiring(9));
+    let mut idle = connected(&server, &expiring(9));
     let id = client.id.clone();
     let exp = now_s() + 60;
     let fresh = token(json!({ "sub": "ada", "exp": exp }));
@@ -69,7 +69,7 @@ fn a_fresh_token_keeps_the_socket() {
 #[test]
 fn also_in_the_time_of_grace() {
     let server = node("expiry_grace_ms = 30000");
-    let mut client = connected(&server, &expiring(4));
+    let mut client = connected(&server, &expiring(9));
     assert!(client.receive().starts_with(r#"2["token_expired""#));
     assert_eq!(client.ask(&json!(["auth", expiring(60)]).to_string())["ok"], true);
     client.assert_alive();
@@ -120,7 +120,7 @@ fn a_fresh_token_brings_its_own_rooms_and_rights() {
 #[test]
 fn a_handshakes_token_that_has_expired_joins_nothing_more() {
     let server = node("expiry_grace_ms = 0\non_expiry = \"disconnect\"");
-    let mut client = open_with(&server, &format!("&token={}", expiring(4)), &[]);
+    let mut client = open_with(&server, &format!("&token={}", expiring(9)), &[]);
     client.join_namespace("/");
     assert_eq!(client.receive(), "1");
     client.send("0/open,");
@@ -132,7 +132,7 @@ fn several_sockets_of_a_session_expire_each_in_its_time() {
     let server = node("expiry_grace_ms = 0\non_expiry = \"disconnect\"");
     let mut client = Client::open(&server);
     connect_to(&mut client, "/open", &expiring(8));
-    connect_to(&mut client, "/", &expiring(4));
+    connect_to(&mut client, "/", &expiring(9));
     assert_eq!(client.receive(), "1");
     assert_eq!(client.receive(), "1/open,");
 }

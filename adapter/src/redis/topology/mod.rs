@@ -113,6 +113,11 @@ impl Resolver {
         }
     }
 
+    /// What was told last.
+    pub(super) fn told(&self) -> Option<Endpoint> {
+        self.current.borrow().clone()
+    }
+
     /// Both links are to be at this server.
     pub(super) fn tell(&self, endpoint: &Endpoint) {
         self.current.send_if_modified(|current| {
