@@ -131,7 +131,7 @@ fn a_handshakes_token_that_has_expired_joins_nothing_more() {
 fn several_sockets_of_a_session_expire_each_in_its_time() {
     let server = node("expiry_grace_ms = 0\non_expiry = \"disconnect\"");
     let mut client = Client::open(&server);
-    connect_to(&mut client, "/open", &expiring(8));
+    connect_to(&mut client, "/open", &expiring(13));
     connect_to(&mut client, "/", &expiring(9));
     assert_eq!(client.receive(), "1");
     assert_eq!(client.receive(), "1/open,");
