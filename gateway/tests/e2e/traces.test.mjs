@@ -127,13 +127,19 @@ test("handshakes, clients' publishes and requests to other nodes are sampled", a
   assert.deepEqual([request.attributes["broadgate.expected"], request.attributes["broadgate.answers"]], [1, 1]);
 });
 
-test("what waits is sent at the end, with the headers of the file", async (t) => {
-  const receiver = await startReceiver(t);
+/** A node with a file of headers for the receiver, and where that is. */
+async function startWithHeaders(t, receiver, content) {
   const directory = await mkdtemp(join(tmpdir(), "broadgate-otlp-"));
   atEnd(t, () => rm(directory, { recursive: true, force: true }));
   const headers = join(directory, "headers");
-  await writeFile(headers, "Authorization: Bearer key-of-the-receiver\nX-Team: one\n");
+  await writeFile(headers, content);
   const gateway = await startTraced(t, receiver, { environment: { BROADGATE__TRACES__HEADERS_FILE: headers } });
+  return { gateway, headers };
+}
+
+test("what waits is sent at the end, with the headers of the file", async (t) => {
+  const receiver = await startReceiver(t);
+  const { gateway } = await startWithHeaders(t, receiver, "Authorization: Bearer key-of-the-receiver\nX-Team: one\n");
   const { trace, header } = newTrace();
   await publish(gateway, header);
   await gateway.stop();
@@ -147,11 +153,7 @@ test("what waits is sent at the end, with the headers of the file", async (t) =>
 
 test("the receiver's key is changed while the node runs, and a bad file leaves it as it was", async (t) => {
   const receiver = await startReceiver(t);
-  const directory = await mkdtemp(join(tmpdir(), "broadgate-otlp-"));
-  atEnd(t, () => rm(directory, { recursive: true, force: true }));
-  const headers = join(directory, "headers");
-  await writeFile(headers, "Authorization: Bearer first-key\n");
-  const gateway = await startTraced(t, receiver, { environment: { BROADGATE__TRACES__HEADERS_FILE: headers } });
+  const { gateway, headers } = await startWithHeaders(t, receiver, "Authorization: Bearer first-key\n");
   const keys = () => receiver.reports("path").map((request) => request.headers.authorization);
   const reloads = (result) => gateway.metric("broadgate_trace_header_reloads_total", { result });
   await lastSpan(gateway, receiver);
